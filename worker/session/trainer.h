@@ -22,7 +22,7 @@ struct MicrobatchRange {
 
 /// What one step did to one run.
 struct RunStep {
-  v1::RunSpec const* spec = nullptr;
+  size_t run = 0;  // index in the pack
   v1::StepRecord record;
   /// Set when loss or gradient was not finite: the step was refused for this run and its state is as before.
   bool refused = false;
