@@ -4,7 +4,13 @@
 #include <condition_variable>
 #include <mutex>
 
-// Clang's thread-safety annotations; nothing under other compilers.
+#include "absl/base/thread_annotations.h"
+
+// Clang's thread-safety annotations; nothing under other compilers. Debian's abseil defines some of the names too: it is
+// included first, so that the order of a file's includes does not matter.
+#undef GUARDED_BY
+#undef PT_GUARDED_BY
+#undef NO_THREAD_SAFETY_ANALYSIS
 #if defined(__clang__)
 #define NEOLOG_TSA_(x) __attribute__((x))
 #else
