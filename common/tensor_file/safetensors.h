@@ -14,7 +14,18 @@
 namespace neolog {
 
 /// Element types of a tensor file, as the safetensors format names them.
-enum class TensorType { kBool, kUint8, kInt8, kInt16, kInt32, kInt64, kFloat16, kBFloat16, kFloat32, kFloat64 };
+enum class TensorType {
+  kBool,
+  kUint8,
+  kInt8,
+  kInt16,
+  kInt32,
+  kInt64,
+  kFloat16,
+  kBFloat16,
+  kFloat32,
+  kFloat64
+};
 
 /// Bytes of one element.
 size_t SizeOf(TensorType type);
@@ -28,17 +39,19 @@ struct TensorView {
   std::span<const std::byte> data;
 };
 
-/// An open safetensors file, mapped into memory (read-only, private). Views stay valid while the object lives. Format:
-/// https://github.com/huggingface/safetensors ; a little-endian u64 with the header's length, a JSON header, raw data.
-/// Safe for use from any thread.
+/// An open safetensors file, mapped into memory (read-only, private). Views stay valid while the
+/// object lives. Format: https://github.com/huggingface/safetensors ; a little-endian u64 with the
+/// header's length, a JSON header, raw data. Safe for use from any thread.
 class SafetensorsFile {
  public:
-  /// Opens and checks the whole header: size cap (100 MB, and never beyond the file), JSON depth, duplicate keys, known
-  /// dtypes, size = dtype x shape without overflow, offsets in order, without gaps or overlaps, ending at the end of the
-  /// file. A file that fails is refused in constant memory; DataLoss names the byte offset, NotFound the path.
+  /// Opens and checks the whole header: size cap (100 MB, and never beyond the file), JSON depth,
+  /// duplicate keys, known dtypes, size = dtype x shape without overflow, offsets in order, without
+  /// gaps or overlaps, ending at the end of the file. A file that fails is refused in constant
+  /// memory; DataLoss names the byte offset, NotFound the path.
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Open(const std::string& path);
   /// The same for bytes in memory, which must outlive the object. `name` is for messages.
-  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Parse(std::string_view bytes, std::string_view name);
+  static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Parse(std::string_view bytes,
+                                                                std::string_view name);
 
   virtual ~SafetensorsFile() = default;
   /// Tensors by name.
@@ -47,9 +60,10 @@ class SafetensorsFile {
   virtual const std::map<std::string, std::string>& metadata() const = 0;
 };
 
-/// The bytes of a safetensors file: metadata and tensors in name order, data aligned to eight bytes. InvalidArgument when a
-/// view's size is not dtype x shape.
-absl::StatusOr<std::string> SerializeSafetensors(const std::map<std::string, TensorView>& tensors,
-                                                 const std::map<std::string, std::string>& metadata);
+/// The bytes of a safetensors file: metadata and tensors in name order, data aligned to eight
+/// bytes. InvalidArgument when a view's size is not dtype x shape.
+absl::StatusOr<std::string> SerializeSafetensors(
+    const std::map<std::string, TensorView>& tensors,
+    const std::map<std::string, std::string>& metadata);
 
 }  // namespace neolog
