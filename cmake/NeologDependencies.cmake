@@ -46,7 +46,6 @@ if(NEOLOG_TORCH)
   add_library(neolog_torch INTERFACE)
   target_compile_options(neolog_torch INTERFACE "SHELL:-idirafter ${_torch}/include"
                          "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
-  target_compile_definitions(neolog_torch INTERFACE C10_USE_GLOG=0)
   target_link_libraries(neolog_torch INTERFACE ${_torch}/lib/libtorch_cpu.so ${_torch}/lib/libc10.so)
   # libtorch_cpu.so needs libcudart and libcupti at load even where no GPU exists; they lie beside it.
   target_link_options(neolog_torch INTERFACE "LINKER:-rpath,${_torch}/lib" "LINKER:--allow-shlib-undefined"

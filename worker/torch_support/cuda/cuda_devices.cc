@@ -1,0 +1,27 @@
+#include "worker/torch_support/cuda/cuda_devices.h"
+
+#include <cuda_runtime_api.h>
+
+#include <fmt/format.h>
+
+#ifndef NEOLOG_WITH_CUDA
+#error "a build without CUDA compiles no_cuda.cc instead of this file"
+#endif
+
+namespace neolog::torch_support {
+
+bool CompiledWithCuda() { return true; }
+
+absl::StatusOr<int> CudaDeviceCount() {
+  int count = 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // the runtime keeps the error until it is read
+    return FailedPrecondition(
+        fmt::format("CUDA cannot be used here: {}; use \"cpu\" or install the driver", cudaGetErrorString(error)));
+  }
+  if (count == 0) return FailedPrecondition("CUDA works, but this machine has no CUDA device; use \"cpu\"");
+  return count;
+}
+
+}  // namespace neolog::torch_support

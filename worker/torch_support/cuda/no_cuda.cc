@@ -1,0 +1,16 @@
+#include "worker/torch_support/cuda/cuda_devices.h"
+
+#ifdef NEOLOG_WITH_CUDA
+#error "a build with CUDA compiles cuda_devices.cc instead of this file"
+#endif
+
+namespace neolog::torch_support {
+
+bool CompiledWithCuda() { return false; }
+
+absl::StatusOr<int> CudaDeviceCount() {
+  return FailedPrecondition(
+      "this build has no CUDA; use \"cpu\", or configure with the 'cuda' preset after 'deploy/install-deps.sh --cuda'");
+}
+
+}  // namespace neolog::torch_support

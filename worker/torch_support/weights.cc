@@ -1,0 +1,115 @@
+#include "worker/torch_support/weights.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <ATen/ops/_to_copy.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "worker/torch_support/call.h"
+#include "worker/torch_support/tensors.h"
+
+namespace neolog::torch_support {
+namespace {
+
+constexpr size_t kShownErrors = 10;
+
+std::string ShapeText(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", ")); }
+
+bool IsFloating(TensorType type) {
+  return type == TensorType::kFloat16 || type == TensorType::kBFloat16 || type == TensorType::kFloat32 ||
+         type == TensorType::kFloat64;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+  std::unique_ptr<WeightMap> map(new WeightMap);
+  map->name_ = path;
+  RETURN_IF_ERROR(CallTorch(fmt::format("mapping '{}'", path), [&] {
+    for (const auto& [key, view] : file->tensors()) {
+      map->tensors_.emplace(key, IsFloating(view.type) ? TensorOver(view, file) : at::Tensor());
+    }
+  }));
+  return map;
+}
+
+std::unique_ptr<WeightMap> WeightMap::Of(std::map<std::string, at::Tensor> tensors, std::string name) {
+  std::unique_ptr<WeightMap> map(new WeightMap);
+  map->name_ = std::move(name);
+  map->tensors_ = std::move(tensors);
+  return map;
+}
+
+bool WeightMap::HasPrefix(const std::string& prefix) const {
+  const auto it = tensors_.lower_bound(prefix);
+  return it != tensors_.end() && it->first.compare(0, prefix.size(), prefix) == 0;
+}
+
+std::vector<int64_t> WeightMap::ShapeOf(const std::string& key) const {
+  const auto it = tensors_.find(key);
+  if (it == tensors_.end() || !it->second.defined()) return {};
+  return it->second.sizes().vec();
+}
+
+at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
+  const auto it = tensors_.find(key);
+  if (it == tensors_.end()) {
+    AddError(fmt::format("'{}' is missing (expected shape {})", key, ShapeText(shape)));
+    return {};
+  }
+  taken_.insert(key);
+  if (!it->second.defined()) {
+    AddError(fmt::format("'{}' is not a floating-point tensor", key));
+    return {};
+  }
+  if (it->second.sizes() != shape) {
+    AddError(fmt::format("'{}' has shape {}, but config.json implies {}", key, ShapeText(it->second.sizes()),
+                         ShapeText(shape)));
+    return {};
+  }
+  return it->second;
+}
+
+void WeightMap::AddError(std::string message) { errors_.push_back(std::move(message)); }
+
+absl::Status WeightMap::Finish(const std::vector<std::string>& ignored_suffixes) const {
+  std::vector<std::string> problems = errors_;
+  for (const auto& [key, tensor] : tensors_) {
+    if (taken_.count(key) != 0) continue;
+    const bool ignored = std::any_of(ignored_suffixes.begin(), ignored_suffixes.end(), [&key = key](const auto& s) {
+      return key.size() >= s.size() && key.compare(key.size() - s.size(), s.size(), s) == 0;
+    });
+    if (!ignored) problems.push_back(fmt::format("'{}' is there, but config.json has no such part", key));
+  }
+  if (problems.empty()) return absl::OkStatus();
+  const size_t shown = std::min(problems.size(), kShownErrors);
+  std::string message = fmt::format("weights in '{}' do not fit the model's config.json: {}", name_,
+                                    fmt::join(problems.begin(), problems.begin() + shown, "; "));
+  if (shown < problems.size()) message += fmt::format("; and {} more", problems.size() - shown);
+  return InvalidArgument(message);
+}
+
+WeightReader WeightReader::operator/(std::string_view child) const {
+  WeightReader reader = *this;
+  reader.prefix_ += child;
+  reader.prefix_ += '.';
+  return reader;
+}
+
+WeightReader WeightReader::As(at::ScalarType dtype) const {
+  WeightReader reader = *this;
+  reader.dtype_ = dtype;
+  return reader;
+}
+
+at::Tensor WeightReader::Get(std::string_view name, at::IntArrayRef shape) const {
+  const at::Tensor tensor = weights_->Take(Key(name), shape);
+  if (!tensor.defined()) return tensor;
+  if (tensor.scalar_type() == dtype_ && tensor.device() == device_) return tensor;
+  return at::_to_copy(tensor, at::TensorOptions().dtype(dtype_).device(device_));
+}
+
+}  // namespace neolog::torch_support

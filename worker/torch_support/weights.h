@@ -1,0 +1,85 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "common/base/status.h"
+#include "common/tensor_file/safetensors.h"
+
+namespace neolog::torch_support {
+
+/// The weights of one part of a model, by checkpoint key. The file stays mapped while any tensor over it lives. Building
+/// a model reads every key once through WeightReader, which collects what is wrong; Finish then reports all of it.
+///
+/// One thread.
+class WeightMap {
+ public:
+  /// Maps a safetensors file. Errors as SafetensorsFile::Open.
+  static absl::StatusOr<std::unique_ptr<WeightMap>> Open(const std::string& path);
+  /// The same of tensors in memory, for tests and generated weights. `name` stands in messages.
+  static std::unique_ptr<WeightMap> Of(std::map<std::string, at::Tensor> tensors, std::string name);
+
+  const std::string& name() const { return name_; }
+  bool Has(const std::string& key) const { return tensors_.count(key) != 0; }
+  /// True when any key starts with `prefix`.
+  bool HasPrefix(const std::string& prefix) const;
+  /// A key's shape; empty when the key is missing.
+  std::vector<int64_t> ShapeOf(const std::string& key) const;
+
+  /// The tensor under `key`, as it lies in the file. An undefined tensor, and an error kept for Finish, when the key is
+  /// missing, the shape differs or the type is not a floating one.
+  at::Tensor Take(const std::string& key, at::IntArrayRef shape);
+  /// Keeps an error for Finish.
+  void AddError(std::string message);
+
+  /// OK when every Take succeeded and every key was taken, except those for which a suffix in `ignored_suffixes`
+  /// matches. Otherwise InvalidArgument with the file and up to ten problems.
+  absl::Status Finish(const std::vector<std::string>& ignored_suffixes) const;
+
+ private:
+  WeightMap() = default;
+
+  std::string name_;
+  std::map<std::string, at::Tensor> tensors_;
+  std::set<std::string> taken_;
+  std::vector<std::string> errors_;
+};
+
+/// A place in the tree of weights: a prefix, and the type and device that weights are brought to. Blocks are built by
+/// handing each child `reader / "to_q"`. Cheap to copy; the WeightMap must outlive it.
+class WeightReader {
+ public:
+  WeightReader(WeightMap& weights, at::ScalarType dtype, c10::Device device)
+      : weights_(&weights), dtype_(dtype), device_(device) {}
+
+  /// The reader of a child: "down_blocks" / "0" reads keys below "down_blocks.0.".
+  WeightReader operator/(std::string_view child) const;
+  WeightReader operator/(int64_t index) const { return *this / std::to_string(index); }
+  /// The same place, other type.
+  WeightReader As(at::ScalarType dtype) const;
+
+  /// The weight `name` here. Already of the right type and on the right device: without a copy. Undefined when
+  /// something is wrong (see WeightMap::Take): nothing may be computed before Finish said OK.
+  at::Tensor Get(std::string_view name, at::IntArrayRef shape) const;
+  bool Has(std::string_view name) const { return weights_->Has(Key(name)); }
+  std::vector<int64_t> ShapeOf(std::string_view name) const { return weights_->ShapeOf(Key(name)); }
+  std::string Key(std::string_view name) const { return prefix_ + std::string(name); }
+
+  WeightMap& weights() const { return *weights_; }
+  at::ScalarType dtype() const { return dtype_; }
+  c10::Device device() const { return device_; }
+
+ private:
+  WeightMap* weights_;
+  at::ScalarType dtype_;
+  c10::Device device_;
+  std::string prefix_;
+};
+
+}  // namespace neolog::torch_support
