@@ -1,0 +1,209 @@
+#include "worker/train/trained_run.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "common/base/hash.h"
+
+namespace neolog::train {
+namespace {
+
+std::string BytesOf(std::span<const float> values) {
+  return std::string(reinterpret_cast<const char*>(values.data()), values.size_bytes());
+}
+
+absl::StatusOr<std::vector<float>> FloatsOf(std::string_view bytes, size_t count,
+                                            std::string_view what) {
+  if (bytes.size() != count * sizeof(float)) {
+    return InvalidArgument(
+        fmt::format("{} have {} bytes; expected {}", what, bytes.size(), count * sizeof(float)));
+  }
+  std::vector<float> values(count);
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  if (!AllFinite(values)) {
+    return InvalidArgument(fmt::format("{} hold a value that is not finite", what));
+  }
+  return values;
+}
+
+float FirstNotFinite(std::span<const float> values) {
+  for (float v : values) {
+    if (!std::isfinite(v)) return v;
+  }
+  return 0;
+}
+
+absl::Status CheckBeta(std::string_view name, double beta) {
+  if (beta >= 0 && beta < 1) return absl::OkStatus();
+  return InvalidArgument(fmt::format("training.{} is {}; expected 0 to below 1", name, beta));
+}
+
+}  // namespace
+
+absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, uint32_t width,
+                                              std::vector<float> initial_rows) {
+  if (spec.word_size() != 1) {
+    return InvalidArgument(
+        fmt::format("run '{}' has {} words; expected exactly one", spec.name(), spec.word_size()));
+  }
+  const uint32_t vectors = spec.word(0).vectors();
+  if (vectors == 0) return InvalidArgument("word.vectors is 0; expected 1 to 75");
+  if (initial_rows.size() != size_t{vectors} * width) {
+    return InvalidArgument(
+        fmt::format("the first rows of '{}' hold {} floats; expected word.vectors {} times the "
+                    "model's text width {}",
+                    spec.word(0).name(), initial_rows.size(), vectors, width));
+  }
+  if (!AllFinite(initial_rows)) {
+    return InvalidArgument(
+        fmt::format("the first rows of '{}' hold a value that is not finite; use another init_file "
+                    "or init_text",
+                    spec.word(0).name()));
+  }
+  const v1::TrainingSpec& training = spec.training();
+  RETURN_IF_ERROR(CheckBeta("beta1", training.beta1()));
+  RETURN_IF_ERROR(CheckBeta("beta2", training.beta2()));
+  if (!(training.epsilon() >= 0) || !(training.weight_decay() >= 0)) {
+    return InvalidArgument(
+        fmt::format("training.epsilon is {} and training.weight_decay {}; expected 0 or above",
+                    training.epsilon(), training.weight_decay()));
+  }
+  ASSIGN_OR_RETURN(StepPlan plan, StepPlan::Create(spec));
+  ASSIGN_OR_RETURN(LrSchedule schedule, LrSchedule::Create(training));
+  TrainedRun run(spec, std::move(plan), std::move(schedule));
+  run.options_ = {training.beta1(), training.beta2(), training.epsilon(), training.weight_decay()};
+  run.vectors_ = vectors;
+  run.width_ = width;
+  run.rows_ = std::move(initial_rows);
+  run.exp_avg_.assign(run.rows_.size(), 0.0f);
+  run.exp_avg_sq_.assign(run.rows_.size(), 0.0f);
+  run.state_hash_ = Hash64(run.SaveState());
+  return run;
+}
+
+TrainedRun::Outcome TrainedRun::TakeStep(std::span<const SampleResult> samples,
+                                         const Describe& describe) {
+  Outcome outcome;
+  const double learning_rate = schedule_.At(step_);
+  const auto refuse = [&](const BadNumber& bad) {
+    RefusedStep refused{.run_name = spec_.name(),
+                        .step = step_ + 1,
+                        .bad = bad,
+                        .learning_rate = learning_rate,
+                        .precision = spec_.model().precision()};
+    const PlannedSample sample = plan_.Sample(step_, static_cast<uint32_t>(bad.sample));
+    std::tie(refused.picture, refused.prompt) = describe(sample);
+    refused.timestep = sample.timestep;
+    outcome.failure = DescribeRefusedStep(refused);
+    return outcome;
+  };
+
+  if (const std::optional<BadNumber> bad = FindBadNumber(samples)) return refuse(*bad);
+
+  const float share = 1.0f / static_cast<float>(samples.size());
+  std::vector<float> gradient(rows_.size(), 0.0f);
+  double loss = 0;
+  for (const SampleResult& sample : samples) {
+    loss += sample.loss;
+    for (size_t i = 0; i < gradient.size(); ++i) gradient[i] += sample.gradient[i] * share;
+  }
+  if (!AllFinite(gradient)) return refuse({BadNumber::Where::kSum, 0, FirstNotFinite(gradient)});
+  double squares = 0;
+  for (double g : gradient) squares += g * g;
+
+  std::vector<float> rows = rows_, exp_avg = exp_avg_, exp_avg_sq = exp_avg_sq_;
+  AdamWStep(options_, learning_rate, step_ + 1, gradient, {rows, exp_avg, exp_avg_sq});
+  for (const std::vector<float>* updated : {&rows, &exp_avg, &exp_avg_sq}) {
+    if (!AllFinite(*updated)) {
+      return refuse({BadNumber::Where::kUpdate, 0, FirstNotFinite(*updated)});
+    }
+  }
+  rows_ = std::move(rows);
+  exp_avg_ = std::move(exp_avg);
+  exp_avg_sq_ = std::move(exp_avg_sq);
+  ++step_;
+  state_hash_ = Hash64(SaveState());
+
+  outcome.record.set_step(step_);
+  outcome.record.set_loss(static_cast<float>(loss / static_cast<double>(samples.size())));
+  outcome.record.set_learning_rate(static_cast<float>(learning_rate));
+  outcome.record.set_state_hash(state_hash_);
+  outcome.record.set_gradient_norm(static_cast<float>(std::sqrt(squares)));
+  return outcome;
+}
+
+std::string TrainedRun::SaveState() const {
+  v1::TrainState state;
+  state.set_step(step_);
+  state.set_optimizer_step(step_);
+  v1::RowBlock* block = state.add_blocks();
+  block->set_word(spec_.word(0).name());
+  block->set_encoder(0);
+  block->set_vectors(vectors_);
+  block->set_width(width_);
+  block->set_rows(BytesOf(rows_));
+  block->set_exp_avg(BytesOf(exp_avg_));
+  block->set_exp_avg_sq(BytesOf(exp_avg_sq_));
+  std::string bytes;
+  {
+    google::protobuf::io::StringOutputStream stream(&bytes);
+    google::protobuf::io::CodedOutputStream coded(&stream);
+    coded.SetSerializationDeterministic(true);
+    state.SerializeToCodedStream(&coded);
+  }
+  return bytes;
+}
+
+absl::Status TrainedRun::LoadState(std::string_view bytes) {
+  v1::TrainState state;
+  if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+    return InvalidArgument(fmt::format("the saved state of '{}' ({} bytes) is not a TrainState",
+                                       spec_.name(), bytes.size()));
+  }
+  if (state.blocks_size() != 1 || state.blocks(0).word() != spec_.word(0).name() ||
+      state.blocks(0).encoder() != 0 || state.blocks(0).vectors() != vectors_ ||
+      state.blocks(0).width() != width_) {
+    return InvalidArgument(fmt::format(
+        "the saved state of '{}' holds {} blocks{}; expected one of '{}' with {} vectors of {} "
+        "floats",
+        spec_.name(), state.blocks_size(),
+        state.blocks_size() == 0 ? ""
+                                 : fmt::format(", the first of '{}' with {} vectors of {} floats",
+                                               state.blocks(0).word(), state.blocks(0).vectors(),
+                                               state.blocks(0).width()),
+        spec_.word(0).name(), vectors_, width_));
+  }
+  if (state.optimizer_step() != state.step() || state.step() > total_steps()) {
+    return InvalidArgument(
+        fmt::format("the saved state of '{}' is after step {} (optimiser {}); expected equal "
+                    "numbers of at most {}",
+                    spec_.name(), state.step(), state.optimizer_step(), total_steps()));
+  }
+  const std::string of = fmt::format(" of the saved state of '{}'", spec_.name());
+  const v1::RowBlock& block = state.blocks(0);
+  ASSIGN_OR_RETURN(std::vector<float> rows, FloatsOf(block.rows(), rows_.size(), "the rows" + of));
+  ASSIGN_OR_RETURN(std::vector<float> exp_avg,
+                   FloatsOf(block.exp_avg(), rows_.size(), "the first moments" + of));
+  ASSIGN_OR_RETURN(std::vector<float> exp_avg_sq,
+                   FloatsOf(block.exp_avg_sq(), rows_.size(), "the second moments" + of));
+  rows_ = std::move(rows);
+  exp_avg_ = std::move(exp_avg);
+  exp_avg_sq_ = std::move(exp_avg_sq);
+  step_ = state.step();
+  state_hash_ = Hash64(SaveState());
+  return absl::OkStatus();
+}
+
+std::vector<uint32_t> InitialTokenOf(uint32_t vectors, uint32_t tokens) {
+  std::vector<uint32_t> positions;
+  for (uint64_t i = 0; i < vectors; ++i) {
+    positions.push_back(static_cast<uint32_t>(i * tokens / vectors));
+  }
+  return positions;
+}
+
+}  // namespace neolog::train
