@@ -37,11 +37,11 @@ def learn_merges(words: list[str]) -> list[tuple[str, str]]:
             pieces[word] = merged
 
 
-def build(folder: pathlib.Path):
-    """Writes vocab.json and merges.txt to `folder` and returns a transformers CLIPTokenizer over them."""
+def build(folder: pathlib.Path, words: list[str] | None = None):
+    """Writes vocab.json and merges.txt for `words` (left out: the world's) to `folder`; returns a CLIPTokenizer."""
     from transformers import CLIPTokenizer
 
-    words = world.vocabulary()
+    words = world.vocabulary() if words is None else words
     merges = learn_merges(words)
     base = byte_symbols()
     symbols = [*base, *(b + "</w>" for b in base), *(a + b for a, b in merges), START, END]
