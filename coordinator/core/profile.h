@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+
+#include "coordinator/core/state.h"
+
+namespace neolog::coordinator {
+
+/// The numeric profile of a run on workers like this one: what the spec says (precision, threads, microbatch) and what
+/// the worker is (instruction set, libtorch build, device). The kernels are fixed in this version: attention "matmul",
+/// layout "nchw".
+v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapabilities& worker);
+
+/// Whether a worker computes the bits of a profile. Empty: yes; else why not and what to do, for status and logs.
+std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabilities& worker);
+
+/// Whether a worker can take a run at all: by the run's profile when it has one, by its spec otherwise. Empty: yes.
+std::string WhyNot(const Run& run, const v1::WorkerCapabilities& worker);
+
+/// Equal profiles, field by field.
+bool SameProfile(const v1::NumericProfile& a, const v1::NumericProfile& b);
+
+}  // namespace neolog::coordinator
