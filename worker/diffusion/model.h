@@ -8,14 +8,16 @@
 #include <ATen/core/Tensor.h>
 
 #include "common/base/status.h"
+#include "worker/diffusion/config.h"
 
 namespace neolog::diffusion {
 
 /// The number format the frozen model computes in.
 enum class Precision { kFloat32, kBFloat16, kFloat16 };
 
-/// How the attention of the UNet and the text encoder is computed. kMatmul is exact and fastest at small sizes; kFlash
-/// needs memory linear in the positions.
+/// How the attention of the UNet is computed. kMatmul always forms the scores: memory grows with the square of the
+/// positions. kFlash uses libtorch's fused kernel where the scores are large (its memory is linear in the positions) and
+/// forms them where they are small, which is faster there; see Attention in layers.h. The text encoder forms them always.
 enum class AttentionKernel { kMatmul, kFlash };
 
 struct ModelOptions {
@@ -40,6 +42,7 @@ struct ModelInfo {
   int64_t sample_size = 0;       // the UNet's own latent side
   double scaling_factor = 0.18215;
   PredictionType prediction = PredictionType::kEpsilon;
+  NoiseScheduleConfig noise_schedule;  // for samplers; training uses AlphasCumprod
 };
 
 /// A frozen Stable Diffusion 1.x model. No weight requires a gradient; the only gradient that flows is to `rows`. Calls
