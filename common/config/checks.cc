@@ -113,7 +113,9 @@ void CheckFiles(const v1::RunSpec& spec, FileSystem& fs, const Report& report) {
       report("data.images", fmt::format("'{}' is a file; expected the folder it is in", images), "");
     }
   }
-  if (!spec.data().prompt_file().empty()) CheckFile("data.prompt_file", spec.data().prompt_file(), fs, report);
+  if (spec.data().prompts() == "file" && !spec.data().prompt_file().empty()) {
+    CheckFile("data.prompt_file", spec.data().prompt_file(), fs, report);
+  }
   if (spec.word_size() > 0 && !spec.word(0).init_file().empty()) CheckFile("word.init_file", spec.word(0).init_file(), fs, report);
 }
 

@@ -7,6 +7,7 @@
 #include "common/config/config.h"
 #include "common/config/schema.h"
 #include "fmt/format.h"
+#include "nlohmann/json.hpp"
 
 namespace neolog::config {
 namespace {
@@ -96,6 +97,24 @@ void ClearInternal(Message* message) {
   }
 }
 
+/// Always printing fields prints empty internal ones too.
+void EraseInternal(const Descriptor& message, nlohmann::ordered_json* json) {
+  if (json->is_array()) {
+    for (auto& item : *json) EraseInternal(message, &item);
+    return;
+  }
+  for (int i = 0; i < message.field_count(); ++i) {
+    const FieldDescriptor& field = *message.field(i);
+    const auto found = json->find(field.name());
+    if (found == json->end()) continue;
+    if (!IsUserSetting(field)) {
+      json->erase(found);
+    } else if (IsSection(field)) {
+      EraseInternal(*field.message_type(), &*found);
+    }
+  }
+}
+
 std::string ExplainField(std::string_view key, const FieldDescriptor& field) {
   const v1::Setting& setting = SettingOf(field);
   std::string text = fmt::format("{}\n  {}\n", key, setting.doc());
@@ -145,13 +164,14 @@ v1::RunSpec WithoutInternal(const v1::RunSpec& spec) {
 
 std::string ToJson(const v1::RunSpec& spec) {
   google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
   options.always_print_primitive_fields = true;
   options.preserve_proto_field_names = true;
-  std::string json;
+  std::string text;
   // Cannot fail for a message of known fields.
-  (void)google::protobuf::util::MessageToJsonString(WithoutInternal(spec), &json, options);
-  return json;
+  (void)google::protobuf::util::MessageToJsonString(WithoutInternal(spec), &text, options);
+  auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  EraseInternal(*v1::RunSpec::descriptor(), &json);
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 absl::StatusOr<std::string> Explain(std::string_view key) {
