@@ -11,7 +11,8 @@ namespace neolog {
 namespace {
 
 bool IsPrintableByte(int byte) {
-  return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || (byte >= 174 && byte <= 255);
+  return (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) ||
+         (byte >= 174 && byte <= 255);
 }
 
 }  // namespace
@@ -21,7 +22,8 @@ const std::array<std::string, 256>& ByteSymbols() {
     auto* table = new std::array<std::string, 256>;
     char32_t next = 256;
     for (int byte = 0; byte < 256; ++byte) {
-      AppendUtf8(IsPrintableByte(byte) ? static_cast<char32_t>(byte) : next++, &(*table)[static_cast<size_t>(byte)]);
+      AppendUtf8(IsPrintableByte(byte) ? static_cast<char32_t>(byte) : next++,
+                 &(*table)[static_cast<size_t>(byte)]);
     }
     return table;
   }();
@@ -32,13 +34,15 @@ std::vector<std::string> ByteSymbolsInVocabularyOrder() {
   std::vector<std::string> order;
   for (bool printable : {true, false}) {
     for (int byte = 0; byte < 256; ++byte) {
-      if (IsPrintableByte(byte) == printable) order.push_back(ByteSymbols()[static_cast<size_t>(byte)]);
+      if (IsPrintableByte(byte) == printable)
+        order.push_back(ByteSymbols()[static_cast<size_t>(byte)]);
     }
   }
   return order;
 }
 
-absl::StatusOr<Bpe> Bpe::Create(std::unordered_map<std::string, int64_t> vocabulary, const std::vector<Merge>& merges) {
+absl::StatusOr<Bpe> Bpe::Create(std::unordered_map<std::string, int64_t> vocabulary,
+                                const std::vector<Merge>& merges) {
   Bpe bpe;
   bpe.vocabulary_ = std::move(vocabulary);
   const auto find = [&](const std::string& token, int64_t* id) {
@@ -50,8 +54,10 @@ absl::StatusOr<Bpe> Bpe::Create(std::unordered_map<std::string, int64_t> vocabul
     const std::string& symbol = ByteSymbols()[byte];
     const std::string end = symbol + std::string(kWordEnd);
     if (!find(symbol, &bpe.inner_[byte]) || !find(end, &bpe.final_[byte])) {
-      return InvalidArgument(fmt::format("the vocabulary lacks '{}' or '{}', the symbols of byte {}: expected a byte-level CLIP vocabulary",
-                                         symbol, end, byte));
+      return InvalidArgument(
+          fmt::format("the vocabulary lacks '{}' or '{}', the symbols of byte {}: expected a "
+                      "byte-level CLIP vocabulary",
+                      symbol, end, byte));
     }
   }
   uint32_t rank = 0;
@@ -59,8 +65,9 @@ absl::StatusOr<Bpe> Bpe::Create(std::unordered_map<std::string, int64_t> vocabul
     std::pair<int64_t, int64_t> pair;
     int64_t merged = 0;
     if (!find(left, &pair.first) || !find(right, &pair.second) || !find(left + right, &merged)) {
-      return InvalidArgument(fmt::format("merge {} ('{}' and '{}') names or makes a token that the vocabulary lacks", rank + 1,
-                                         left, right));
+      return InvalidArgument(
+          fmt::format("merge {} ('{}' and '{}') names or makes a token that the vocabulary lacks",
+                      rank + 1, left, right));
     }
     bpe.merges_.try_emplace(pair, Target{rank++, merged});
   }
@@ -86,7 +93,8 @@ void Bpe::Encode(std::string_view word, std::vector<int64_t>* ids) const {
   for (size_t i = 0; i < word.size(); ++i) {
     const auto byte = static_cast<unsigned char>(word[i]);
     const bool last = i + 1 == word.size();
-    symbols[i] = {last ? final_[byte] : inner_[byte], static_cast<int>(i) - 1, last ? -1 : static_cast<int>(i) + 1, false};
+    symbols[i] = {last ? final_[byte] : inner_[byte], static_cast<int>(i) - 1,
+                  last ? -1 : static_cast<int>(i) + 1, false};
   }
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
   const auto offer = [&](int position) {
@@ -103,7 +111,8 @@ void Bpe::Encode(std::string_view word, std::vector<int64_t>* ids) const {
     if (left.merged_away || left.next < 0) continue;
     Symbol& right = symbols[static_cast<size_t>(left.next)];
     const auto it = merges_.find({left.id, right.id});
-    if (it == merges_.end() || it->second.id != best.id) continue;  // a neighbour has changed since it was offered
+    if (it == merges_.end() || it->second.id != best.id)
+      continue;  // a neighbour has changed since it was offered
     left.id = best.id;
     left.next = right.next;
     right.merged_away = true;

@@ -12,15 +12,17 @@
 
 namespace neolog {
 
-/// CLIP's byte-level byte-pair encoding: a word's bytes are symbols, the last one marked with </w>, and neighbours merge by
-/// rank, lowest first, leftmost among equals. Immutable; safe for use from any thread.
+/// CLIP's byte-level byte-pair encoding: a word's bytes are symbols, the last one marked with </w>,
+/// and neighbours merge by rank, lowest first, leftmost among equals. Immutable; safe for use from
+/// any thread.
 class Bpe {
  public:
   using Merge = std::pair<std::string, std::string>;
 
-  /// `merges` in rank order; where one is listed twice the first counts. InvalidArgument when the vocabulary lacks one of
-  /// the 512 byte symbols or a token that a merge names or makes.
-  static absl::StatusOr<Bpe> Create(std::unordered_map<std::string, int64_t> vocabulary, const std::vector<Merge>& merges);
+  /// `merges` in rank order; where one is listed twice the first counts. InvalidArgument when the
+  /// vocabulary lacks one of the 512 byte symbols or a token that a merge names or makes.
+  static absl::StatusOr<Bpe> Create(std::unordered_map<std::string, int64_t> vocabulary,
+                                    const std::vector<Merge>& merges);
 
   /// Appends the ids of one word (as the pre-tokenizer cuts them; any bytes). Time is n log n.
   void Encode(std::string_view word, std::vector<int64_t>* ids) const;
@@ -35,7 +37,8 @@ class Bpe {
   };
   struct PairHash {
     size_t operator()(const std::pair<int64_t, int64_t>& pair) const {
-      return static_cast<uint64_t>(pair.first) * 0x9e3779b97f4a7c15u ^ static_cast<uint64_t>(pair.second);
+      return static_cast<uint64_t>(pair.first) * 0x9e3779b97f4a7c15u ^
+             static_cast<uint64_t>(pair.second);
     }
   };
 
@@ -48,7 +51,8 @@ class Bpe {
 /// What ends a word's last symbol.
 inline constexpr std::string_view kWordEnd = "</w>";
 
-/// The printable characters that stand for the bytes 0…255 in vocabulary files, in UTF-8 (GPT-2's table).
+/// The printable characters that stand for the bytes 0…255 in vocabulary files, in UTF-8 (GPT-2's
+/// table).
 const std::array<std::string, 256>& ByteSymbols();
 
 /// Those characters in the order in which CLIP numbers them: printable bytes first.

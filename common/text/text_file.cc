@@ -32,7 +32,8 @@ absl::StatusOr<std::string> ReadWholeFile(const std::string& path, size_t max_by
       if (n < 0) status = FailedPrecondition(fmt::format("'{}': {}", path, strerror(errno)));
       if (n <= 0) break;
       if (bytes.size() + static_cast<size_t>(n) > max_bytes) {
-        status = InvalidArgument(fmt::format("'{}' has more than {} bytes, the limit for such a file", path, max_bytes));
+        status = InvalidArgument(
+            fmt::format("'{}' has more than {} bytes, the limit for such a file", path, max_bytes));
         break;
       }
       bytes.append(chunk.data(), static_cast<size_t>(n));
@@ -73,8 +74,10 @@ absl::StatusOr<std::string> Gunzip(std::string_view packed, size_t max_bytes) {
   }
   const size_t consumed = packed.size() - stream.avail_in;
   inflateEnd(&stream);
-  if (text.size() > max_bytes) return DataLoss(fmt::format("its contents have more than {} bytes", max_bytes));
-  if (result != Z_STREAM_END) return DataLoss(fmt::format("byte {}: it is not gzip, or damaged or cut", consumed));
+  if (text.size() > max_bytes)
+    return DataLoss(fmt::format("its contents have more than {} bytes", max_bytes));
+  if (result != Z_STREAM_END)
+    return DataLoss(fmt::format("byte {}: it is not gzip, or damaged or cut", consumed));
   return text;
 }
 

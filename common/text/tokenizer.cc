@@ -9,7 +9,8 @@ namespace neolog {
 namespace {
 
 /// English contractions that the pre-tokenizer cuts off.
-constexpr std::array<std::string_view, 7> kContractions = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+constexpr std::array<std::string_view, 7> kContractions = {"'s", "'t",  "'re", "'ve",
+                                                           "'m", "'ll", "'d"};
 
 std::vector<int64_t>* TokensOf(std::vector<PromptPart>* parts) {
   if (parts->empty() || parts->back().word >= 0) parts->emplace_back();
@@ -35,7 +36,8 @@ bool WordStandsAt(std::string_view text, size_t pos, std::string_view word) {
 }  // namespace
 
 Tokenizer::Tokenizer(Bpe bpe, std::vector<AddedToken> added) : bpe_(std::move(bpe)) {
-  for (const auto& [token, id] : bpe_.vocabulary()) vocabulary_size_ = std::max(vocabulary_size_, id + 1);
+  for (const auto& [token, id] : bpe_.vocabulary())
+    vocabulary_size_ = std::max(vocabulary_size_, id + 1);
   for (AddedToken& token : added) {
     vocabulary_size_ = std::max(vocabulary_size_, token.id + 1);
     if (token.normalized) token.content = Normalize(token.content);
@@ -69,20 +71,32 @@ std::optional<int64_t> Tokenizer::FindToken(std::string_view token) const {
   return it->second;
 }
 
+bool Tokenizer::ContainsAddedToken(std::string_view text) const {
+  const std::string folded = Normalize(text);
+  const auto stands_in = [&](const AddedToken& token) {
+    return folded.find(Normalize(token.content)) != folded.npos;
+  };
+  return std::any_of(raw_.begin(), raw_.end(), stands_in) ||
+         std::any_of(normalized_.begin(), normalized_.end(), stands_in);
+}
+
 std::vector<int64_t> Tokenizer::Encode(std::string_view text) const {
   std::vector<int64_t> ids = {start_token_};
-  for (const PromptPart& part : Split(text, {})) ids.insert(ids.end(), part.tokens.begin(), part.tokens.end());
+  for (const PromptPart& part : Split(text, {}))
+    ids.insert(ids.end(), part.tokens.begin(), part.tokens.end());
   ids.push_back(end_token_);
   return ids;
 }
 
-std::vector<PromptPart> Tokenizer::Split(std::string_view text, const std::vector<std::string>& words) const {
+std::vector<PromptPart> Tokenizer::Split(std::string_view text,
+                                         const std::vector<std::string>& words) const {
   std::vector<std::string> normalized_words;
   normalized_words.reserve(words.size());
   for (const std::string& word : words) normalized_words.push_back(Normalize(word));
   const std::string valid = ReplaceInvalidUtf8(text);
   std::vector<PromptPart> parts;
-  // Added tokens that are not normalised cut the text first; each stretch between them is normalised by itself.
+  // Added tokens that are not normalised cut the text first; each stretch between them is
+  // normalised by itself.
   size_t start = 0;
   for (size_t pos = 0; pos < valid.size() && !raw_.empty();) {
     const AddedToken* longest = nullptr;
@@ -95,10 +109,12 @@ std::vector<PromptPart> Tokenizer::Split(std::string_view text, const std::vecto
     const size_t end = longest == nullptr ? pos : pos + longest->content.size();
     if (longest == nullptr) {
       NextCodePoint(valid, &pos);
-    } else if (longest->single_word && (WordCharacterBefore(valid, pos) || WordCharacterAt(valid, end))) {
+    } else if (longest->single_word &&
+               (WordCharacterBefore(valid, pos) || WordCharacterAt(valid, end))) {
       pos = end;
     } else {
-      SplitNormalized(Normalize(std::string_view(valid).substr(start, pos - start)), normalized_words, &parts);
+      SplitNormalized(Normalize(std::string_view(valid).substr(start, pos - start)),
+                      normalized_words, &parts);
       TokensOf(&parts)->push_back(longest->id);
       start = pos = end;
     }
@@ -117,7 +133,8 @@ void Tokenizer::SplitNormalized(const std::string& text, const std::vector<std::
     int word = -1;
     size_t length = 0;
     for (const AddedToken& candidate : normalized_) {
-      if (candidate.content.size() > length && view.substr(pos, candidate.content.size()) == candidate.content) {
+      if (candidate.content.size() > length &&
+          view.substr(pos, candidate.content.size()) == candidate.content) {
         token = &candidate;
         length = candidate.content.size();
       }
@@ -134,7 +151,8 @@ void Tokenizer::SplitNormalized(const std::string& text, const std::vector<std::
       continue;
     }
     const size_t end = pos + length;
-    if (token != nullptr && token->single_word && (WordCharacterBefore(view, pos) || WordCharacterAt(view, end))) {
+    if (token != nullptr && token->single_word &&
+        (WordCharacterBefore(view, pos) || WordCharacterAt(view, end))) {
       pos = end;
       continue;
     }
@@ -149,24 +167,29 @@ void Tokenizer::SplitNormalized(const std::string& text, const std::vector<std::
   EncodeText(view.substr(start), TokensOf(parts));
 }
 
-// The reference's pattern: 's|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+, whatever is between matches dropped.
+// The reference's pattern: 's|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+, whatever is
+// between matches dropped.
 void Tokenizer::EncodeText(std::string_view text, std::vector<int64_t>* ids) const {
   enum class Kind { kLetter, kNumber, kSpace, kOther };
   const auto kind_at = [&](size_t pos) {
     const char32_t c = NextCodePoint(text, &pos);
-    return IsLetter(c) ? Kind::kLetter : IsNumber(c) ? Kind::kNumber : IsSpace(c) ? Kind::kSpace : Kind::kOther;
+    return IsLetter(c)   ? Kind::kLetter
+           : IsNumber(c) ? Kind::kNumber
+           : IsSpace(c)  ? Kind::kSpace
+                         : Kind::kOther;
   };
   for (size_t pos = 0; pos < text.size();) {
     const size_t start = pos;
-    const auto contraction = std::find_if(kContractions.begin(), kContractions.end(), [&](std::string_view c) {
-      return text.substr(start, c.size()) == c;
-    });
+    const auto contraction =
+        std::find_if(kContractions.begin(), kContractions.end(),
+                     [&](std::string_view c) { return text.substr(start, c.size()) == c; });
     const Kind kind = kind_at(pos);
     if (contraction != kContractions.end()) {
       pos += contraction->size();
     } else {
       NextCodePoint(text, &pos);
-      while ((kind == Kind::kLetter || kind == Kind::kOther) && pos < text.size() && kind_at(pos) == kind) {
+      while ((kind == Kind::kLetter || kind == Kind::kOther) && pos < text.size() &&
+             kind_at(pos) == kind) {
         NextCodePoint(text, &pos);
       }
     }

@@ -19,7 +19,8 @@ constexpr size_t kMaxFileBytes = 16 << 20;       // CLIP's vocab.json has 1 MB
 constexpr size_t kMaxInflatedBytes = 16 << 20;   // CLIP's merges file has 3 MB
 constexpr size_t kClipMerges = 49152 - 256 - 2;  // what CLIP's tokenizer takes of its merges file
 constexpr int64_t kMaxId = 1 << 24;
-constexpr std::array<std::string_view, 4> kRoles = {"bos_token", "eos_token", "unk_token", "pad_token"};
+constexpr std::array<std::string_view, 4> kRoles = {"bos_token", "eos_token", "unk_token",
+                                                    "pad_token"};
 
 absl::StatusOr<json> ParseObject(std::string_view text, std::string_view file) {
   const size_t nul = text.find('\0');  // the JSON parser would take it for the end
@@ -41,7 +42,8 @@ absl::StatusOr<json> ParseObject(std::string_view text, std::string_view file) {
 
 absl::StatusOr<int64_t> IdOf(const json& value, std::string_view token, std::string_view file) {
   if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(kMaxId)) {
-    return DataLoss(fmt::format("{}: the id of '{}' is {}: expected an integer from 0 to {}", file, token, value.dump(), kMaxId));
+    return DataLoss(fmt::format("{}: the id of '{}' is {}: expected an integer from 0 to {}", file,
+                                token, value.dump(), kMaxId));
   }
   return value.get<int64_t>();
 }
@@ -65,8 +67,11 @@ absl::StatusOr<std::vector<Bpe::Merge>> ParseMerges(std::string_view text) {
     if (merges.size() == kClipMerges) break;
     const size_t space = line.find(' ');
     if (line.empty()) continue;
-    if (space == line.npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != line.npos) {
-      return DataLoss(fmt::format("merges.txt: line {}: expected two tokens with a space between, found '{}'", number, line));
+    if (space == line.npos || space == 0 || space + 1 == line.size() ||
+        line.find(' ', space + 1) != line.npos) {
+      return DataLoss(
+          fmt::format("merges.txt: line {}: expected two tokens with a space between, found '{}'",
+                      number, line));
     }
     merges.emplace_back(line.substr(0, space), line.substr(space + 1));
   }
@@ -80,8 +85,8 @@ bool Flag(const json& object, const char* key, bool otherwise) {
 
 }  // namespace
 
-/// Collects added tokens the way transformers does: tokenizer_config.json's list, then added_tokens.json, then the four
-/// special tokens; the first mention of a text counts.
+/// Collects added tokens the way transformers does: tokenizer_config.json's list, then
+/// added_tokens.json, then the four special tokens; the first mention of a text counts.
 struct Tokenizer::Loader {
   std::unordered_map<std::string, int64_t> vocabulary;
   std::vector<AddedToken> added;
@@ -89,21 +94,29 @@ struct Tokenizer::Loader {
   json special_map = json::object();
 
   bool Has(std::string_view content) const {
-    return std::any_of(added.begin(), added.end(), [&](const AddedToken& t) { return t.content == content; });
+    return std::any_of(added.begin(), added.end(),
+                       [&](const AddedToken& t) { return t.content == content; });
   }
 
   absl::Status AddListed() {
-    if (const auto it = config.find("added_tokens_decoder"); it != config.end() && it->is_object()) {
+    if (const auto it = config.find("added_tokens_decoder");
+        it != config.end() && it->is_object()) {
       for (const auto& [key, entry] : it->items()) {
         int64_t id = 0;
-        const bool digits = !key.empty() && key.size() <= 8 && key.find_first_not_of("0123456789") == key.npos;
+        const bool digits =
+            !key.empty() && key.size() <= 8 && key.find_first_not_of("0123456789") == key.npos;
         if (digits) id = std::stoll(key);
-        if (!digits || id > kMaxId || !entry.is_object() || !entry.contains("content") || !entry["content"].is_string()) {
-          return DataLoss(fmt::format("tokenizer_config.json: added_tokens_decoder: entry '{}' is not an id with a 'content'", key));
+        if (!digits || id > kMaxId || !entry.is_object() || !entry.contains("content") ||
+            !entry["content"].is_string()) {
+          return DataLoss(
+              fmt::format("tokenizer_config.json: added_tokens_decoder: entry '{}' is not an id "
+                          "with a 'content'",
+                          key));
         }
         const std::string content = entry["content"].get<std::string>();
         if (content.empty() || Has(content)) continue;
-        added.push_back({content, id, Flag(entry, "normalized", !Flag(entry, "special", false)), Flag(entry, "single_word", false)});
+        added.push_back({content, id, Flag(entry, "normalized", !Flag(entry, "special", false)),
+                         Flag(entry, "single_word", false)});
       }
     }
     return absl::OkStatus();
@@ -119,12 +132,15 @@ struct Tokenizer::Loader {
     return absl::OkStatus();
   }
 
-  /// A special token's entry: a text or an object with `content`; from the config first, as transformers takes it.
+  /// A special token's entry: a text or an object with `content`; from the config first, as
+  /// transformers takes it.
   const json* RoleEntry(std::string_view role) const {
     for (const json* source : {&special_map, &config}) {
       const auto it = source->find(std::string(role));
       if (it == source->end()) continue;
-      if (it->is_string() || (it->is_object() && it->contains("content") && (*it)["content"].is_string())) return &*it;
+      if (it->is_string() ||
+          (it->is_object() && it->contains("content") && (*it)["content"].is_string()))
+        return &*it;
     }
     return nullptr;
   }
@@ -134,7 +150,8 @@ struct Tokenizer::Loader {
     return entry->is_string() ? entry->get<std::string>() : (*entry)["content"].get<std::string>();
   }
   bool IsSpecial(std::string_view content) const {
-    return std::any_of(kRoles.begin(), kRoles.end(), [&](std::string_view role) { return RoleText(role) == content; });
+    return std::any_of(kRoles.begin(), kRoles.end(),
+                       [&](std::string_view role) { return RoleText(role) == content; });
   }
 
   absl::StatusOr<int64_t> AddRole(std::string_view role) {
@@ -144,13 +161,16 @@ struct Tokenizer::Loader {
     }
     const auto it = vocabulary.find(content);
     if (content.empty() || it == vocabulary.end()) {
-      return InvalidArgument(fmt::format("vocab.json: the vocabulary lacks '{}', the {}", content, role));
+      return InvalidArgument(
+          fmt::format("vocab.json: the vocabulary lacks '{}', the {}", content, role));
     }
-    // A pad token that is given as plain text is looked for as it stands; the other three are normalised.
+    // A pad token that is given as plain text is looked for as it stands; the other three are
+    // normalised.
     const json* entry = RoleEntry(role);
     const bool object = entry != nullptr && entry->is_object();
     const bool normalized = object ? Flag(*entry, "normalized", true) : role != "pad_token";
-    added.push_back({content, it->second, normalized, object && Flag(*entry, "single_word", false)});
+    added.push_back(
+        {content, it->second, normalized, object && Flag(*entry, "single_word", false)});
     return it->second;
   }
 
@@ -168,23 +188,27 @@ struct Tokenizer::Loader {
   }
 };
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFiles(const TokenizerFiles& files, std::string_view name) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFiles(const TokenizerFiles& files,
+                                                                std::string_view name) {
   const auto load = [&]() -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
     Loader loader;
     ASSIGN_OR_RETURN(loader.vocabulary, ParseVocabulary(files.vocab_json));
     ASSIGN_OR_RETURN(const std::vector<Bpe::Merge> merges, ParseMerges(files.merges_txt));
     if (files.tokenizer_config_json) {
-      ASSIGN_OR_RETURN(loader.config, ParseObject(*files.tokenizer_config_json, "tokenizer_config.json"));
+      ASSIGN_OR_RETURN(loader.config,
+                       ParseObject(*files.tokenizer_config_json, "tokenizer_config.json"));
     }
     if (files.special_tokens_map_json) {
-      ASSIGN_OR_RETURN(loader.special_map, ParseObject(*files.special_tokens_map_json, "special_tokens_map.json"));
+      ASSIGN_OR_RETURN(loader.special_map,
+                       ParseObject(*files.special_tokens_map_json, "special_tokens_map.json"));
     }
     RETURN_IF_ERROR(loader.AddListed());
     if (files.added_tokens_json) RETURN_IF_ERROR(loader.AddLegacy(*files.added_tokens_json));
     return loader.Finish(merges);
   };
   auto tokenizer = load();
-  if (!tokenizer.ok()) return Annotate(tokenizer.status(), fmt::format("reading the tokenizer in '{}'", name));
+  if (!tokenizer.ok())
+    return Annotate(tokenizer.status(), fmt::format("reading the tokenizer in '{}'", name));
   return tokenizer;
 }
 
@@ -192,11 +216,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::stri
   namespace fs = std::filesystem;
   std::error_code error;
   fs::path folder = path;
-  if (!fs::exists(folder / "vocab.json", error) && fs::is_directory(folder / "tokenizer", error)) folder /= "tokenizer";
+  if (!fs::exists(folder / "vocab.json", error) && fs::is_directory(folder / "tokenizer", error))
+    folder /= "tokenizer";
   TokenizerFiles files;
   ASSIGN_OR_RETURN(files.vocab_json, ReadWholeFile(folder / "vocab.json", kMaxFileBytes));
   ASSIGN_OR_RETURN(files.merges_txt, ReadWholeFile(folder / "merges.txt", kMaxFileBytes));
-  const auto optional_file = [&](const char* file, std::optional<std::string>* bytes) -> absl::Status {
+  const auto optional_file = [&](const char* file,
+                                 std::optional<std::string>* bytes) -> absl::Status {
     if (!fs::exists(folder / file, error)) return absl::OkStatus();
     ASSIGN_OR_RETURN(*bytes, ReadWholeFile(folder / file, kMaxFileBytes));
     return absl::OkStatus();
@@ -214,12 +240,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromMergesFile(const std::
     Loader loader;
     ASSIGN_OR_RETURN(const std::vector<Bpe::Merge> merges, ParseMerges(text));
     if (merges.size() != kClipMerges) {
-      return DataLoss(fmt::format("{} merges, expected {}: not CLIP's merges file", merges.size(), kClipMerges));
+      return DataLoss(fmt::format("{} merges, expected {}: not CLIP's merges file", merges.size(),
+                                  kClipMerges));
     }
     int64_t id = 0;
     const std::vector<std::string> symbols = ByteSymbolsInVocabularyOrder();
     for (const std::string& symbol : symbols) loader.vocabulary[symbol] = id++;
-    for (const std::string& symbol : symbols) loader.vocabulary[symbol + std::string(kWordEnd)] = id++;
+    for (const std::string& symbol : symbols)
+      loader.vocabulary[symbol + std::string(kWordEnd)] = id++;
     for (const auto& [left, right] : merges) loader.vocabulary[left + right] = id++;
     loader.vocabulary["<|startoftext|>"] = id++;
     loader.vocabulary["<|endoftext|>"] = id++;
