@@ -3,6 +3,7 @@
     python make_pictures.py --object 90 --out pictures/zesko
     python make_pictures.py --demo          # both folders of pictures/, as they are committed
     python make_pictures.py --list          # the tuning and the report objects as JSON
+    python make_pictures.py --report --out ../../tests/bench/held_out   # the list and all report objects' pictures
 
 Needs numpy and Pillow only.
 """
@@ -53,7 +54,8 @@ def main():
     what.add_argument("--object", type=int, help="object id; held-out ones are in --list")
     what.add_argument("--demo", action="store_true")
     what.add_argument("--list", action="store_true")
-    parser.add_argument("--out", type=pathlib.Path, help="folder for --object")
+    what.add_argument("--report", action="store_true")
+    parser.add_argument("--out", type=pathlib.Path, help="folder for --object and --report")
     parser.add_argument("--count", type=int, default=6)
     args = parser.parse_args()
     if args.list:
@@ -63,6 +65,12 @@ def main():
             shape, colour, pattern = (text.split()[k] for k in (2, 0, 1))
             obj = world.object_id(shape, colour, pattern)
             write(obj, pathlib.Path(__file__).parent / "pictures" / word, args.count)
+    elif args.report:
+        if args.out is None:
+            parser.error("--report needs --out")
+        for entry in evaluation_list()["report"]:
+            write(entry["object"], args.out / entry["word"], args.count)
+        (args.out / "objects.json").write_text(json.dumps(evaluation_list(), indent=1) + "\n")
     else:
         if args.out is None or not 0 <= args.object < world.NUM_OBJECTS:
             parser.error(f"--object takes 0 to {world.NUM_OBJECTS - 1} and needs --out")

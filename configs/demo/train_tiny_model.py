@@ -17,6 +17,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -381,7 +382,7 @@ def train_unet(args, team: Team):
     signal_to_noise = schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)
     training = Training(team, args.out / "unet.ckpt", {"unet": unet}, [dict(params=list(unet.parameters()))],
                         args.rate["unet"], args.steps["unet"], average=0.9985, warm_up=150)
-    latents, objects, backgrounds = encode_data_set(vae, team, 40, args.bf16)
+    latents, objects, backgrounds = encode_data_set(vae, team, 20, args.bf16)
     team.log(f"latents {tuple(latents.shape)}, deviation {latents.std():.3f}")
     batch, began, total, weighted = 32, time.monotonic(), 0.0, 0.0
     while not training.done():
@@ -442,6 +443,7 @@ def take_part(args, team: Team, stage: str):
 
 def spawn(processes: int, nice: int) -> int:
     """Runs this command once per rank; the first failure ends the others."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(1))  # so that the children are ended below
     with tempfile.TemporaryDirectory() as folder:
         children = [
             subprocess.Popen(["nice", "-n", str(nice), sys.executable, *sys.argv],

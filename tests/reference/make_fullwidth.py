@@ -8,7 +8,7 @@ with the keys of the files), so a test may make the folder itself. The golden fi
 128x128 pixels and one VAE round: `fullwidth_sd15.case.safetensors` and, as full outputs would be large,
 `fullwidth_sd15.expected.safetensors` with loss, grad, rows and, of text_hidden and prediction, the first 64 values
 (`NAME.first`) and [mean, standard deviation, largest magnitude] (`NAME.statistics`); `fullwidth_sd15.vae.*` likewise.
-The tokenizer folder is left out: the case brings ids.
+The case brings ids; a tokenizer folder is written only where --merges names CLIP's merges file (for benchmarks).
 """
 
 import argparse
@@ -21,6 +21,7 @@ from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
+import make_tokenizer_corpus
 import reference
 import seeded_weights
 
@@ -127,9 +128,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--golden", action="store_true")
+    parser.add_argument("--merges", type=pathlib.Path, help="CLIP's bpe_simple_vocab_16e6.txt.gz")
     args = parser.parse_args()
     if not (args.model / "model_index.json").exists():
         write_model(args.model)
+    if args.merges and not (args.model / "tokenizer").exists():
+        (args.model / "tokenizer").mkdir()
+        make_tokenizer_corpus.clip_tokenizer(args.merges, args.model / "tokenizer")
     if args.golden:
         write_golden(args.model)
 
