@@ -92,7 +92,7 @@ def _make_nouns() -> list[str]:
         noun = rng.choice(onsets) + rng.choice(vowels) + rng.choice(codas) + rng.choice(["", "o", "a", "i", "el", "us"])
         if noun not in taken and len(noun) >= 4:
             taken.add(noun)
-            nouns.append(noun)
+            nouns.append("zuskel" if noun == "zesko" else noun)  # "zesko" is a word that the demo learns
     return nouns
 
 
