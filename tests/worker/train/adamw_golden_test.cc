@@ -1,14 +1,14 @@
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <gtest/gtest.h>
-#include <nlohmann/json.hpp>
 
 #include "common/tensor_file/safetensors.h"
 #include "tests/support/scoped_dir.h"
@@ -33,12 +33,15 @@ float UnitInTheLastPlace(float x) {
 
 // Trajectories of torch.optim.AdamW, written by tests/reference/make_adamw.py.
 TEST(AdamWGoldenTest, MomentsEqualTorchs_RowsDifferByItsSquareRoot) {
-  ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(neolog::testing::SourcePath("tests/golden/adamw.safetensors")));
+  ASSERT_OK_AND_ASSIGN(
+      const auto file,
+      SafetensorsFile::Open(neolog::testing::SourcePath("tests/golden/adamw.safetensors")));
   const auto settings = nlohmann::json::parse(file->metadata().at("neolog.adamw"));
   ASSERT_FALSE(settings.empty());
   for (const auto& [name, setting] : settings.items()) {
     SCOPED_TRACE(name);
-    const AdamWOptions options{setting["beta1"], setting["beta2"], setting["eps"], setting["weight_decay"]};
+    const AdamWOptions options{setting["beta1"], setting["beta2"], setting["eps"],
+                               setting["weight_decay"]};
     std::vector<float> rows = Values<float>(*file, name + ".start");
     const size_t n = rows.size();
     std::vector<float> m(n), v(n), allowed(n, 0.0f);
@@ -50,8 +53,8 @@ TEST(AdamWGoldenTest, MomentsEqualTorchs_RowsDifferByItsSquareRoot) {
       AdamWStep(options, rates[k], k + 1, std::span(gradients).subspan(k * n, n), {rows, m, v});
       for (size_t i = 0; i < n; ++i) {
         const float golden = expected[k * n + i];
-        // A root that is one unit off moves an update by at most 2^-22 of itself, and the sum by one unit more. Updates of
-        // AdamW are below ten times the rate here.
+        // A root that is one unit off moves an update by at most 2^-22 of itself, and the sum by
+        // one unit more. Updates of AdamW are below ten times the rate here.
         allowed[i] += UnitInTheLastPlace(golden) + static_cast<float>(10 * rates[k]) * 0x1p-22f;
         ASSERT_NEAR(rows[i], golden, allowed[i]) << "step " << k + 1 << ", value " << i;
         equal += rows[i] == golden;

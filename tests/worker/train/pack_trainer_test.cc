@@ -1,0 +1,308 @@
+#include "worker/train/pack_trainer.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "common/base/hash.h"
+#include "tests/support/status_matchers.h"
+#include "tests/worker/train/demo_pack.h"
+
+namespace neolog::train {
+namespace {
+
+using ::neolog::testing::StatusIs;
+using session::MicrobatchRange;
+using session::RunStep;
+using session::Trainer;
+using ::testing::AllOf;
+using testing::AssignmentOf;
+using testing::DemoSpec;
+using ::testing::HasSubstr;
+using testing::NewTrainer;
+using testing::Step;
+using testing::StepAs;
+
+class PackTrainerTest : public ::testing::Test {
+ protected:
+  v1::RunSpec Spec(const std::string& name = "zesko") { return DemoSpec(name, "zesko", blobs_); }
+  v1::RunSpec OtherSpec() {
+    v1::RunSpec spec = DemoSpec("wimbra", "wimbra", blobs_);
+    spec.mutable_word(0)->set_vectors(3);
+    spec.mutable_word(0)->set_init_text("orange square");
+    spec.mutable_training()->set_learning_rate("0.005");
+    spec.mutable_training()->set_batch_size(3);
+    spec.mutable_training()->set_seed(99);
+    return spec;
+  }
+  std::unique_ptr<Trainer> Train(const std::vector<v1::RunSpec>& specs) {
+    return NewTrainer(AssignmentOf(specs), blobs_);
+  }
+  // The state after `steps` steps of one worker.
+  std::string Alone(const v1::RunSpec& spec, int steps) {
+    auto trainer = Train({spec});
+    for (int i = 0; i < steps; ++i) Step(*trainer);
+    return trainer->SaveState(0);
+  }
+
+  MemoryBlobStore blobs_;
+};
+
+TEST_F(PackTrainerTest, State_IsTheSameForEverySplitOfTheWork) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_training()->set_gradient_accumulation(2);  // 8 samples, 4 microbatches of 2
+  const std::string alone = Alone(spec, 6);
+  const std::vector<std::vector<uint32_t>> teams = {
+      {2, 2}, {1, 3}, {1, 1, 2}, {1, 1, 1, 1}, {4, 0}};
+  for (const std::vector<uint32_t>& team : teams) {
+    SCOPED_TRACE(::testing::PrintToString(team));
+    auto trainer = Train({spec});
+    for (int i = 0; i < 6; ++i) StepAs(*trainer, team);
+    EXPECT_EQ(trainer->SaveState(0), alone);
+  }
+}
+
+TEST_F(PackTrainerTest, Payload_IsTheSameFromAnotherProcessOfTheTeam) {
+  auto one = Train({Spec()});
+  auto other = Train({Spec()});
+  EXPECT_EQ(one->ComputeMicrobatches({1, 1}).value(),
+            other->ComputeMicrobatches({0, 2}).value().substr(other->PayloadSize({0, 1})));
+}
+
+TEST_F(PackTrainerTest, PackedRuns_EndWithTheBytesOfTheirSoloRuns) {
+  const std::string first = Alone(Spec(), 7);
+  const std::string second = Alone(OtherSpec(), 7);
+  auto pack = Train({Spec(), OtherSpec()});
+  for (int i = 0; i < 7; ++i) StepAs(*pack, {1, 2, 1});
+  EXPECT_EQ(pack->SaveState(0), first);
+  EXPECT_EQ(pack->SaveState(1), second);
+  EXPECT_NE(first, second);
+}
+
+TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
+  // Three samples in microbatches of two: the last one is padded. With a batch of four the first
+  // three are the same samples.
+  v1::RunSpec three = Spec(), four = Spec();
+  three.mutable_training()->set_batch_size(3);
+  auto short_batch = Train({three});
+  auto full_batch = Train({four});
+  const std::string payload = short_batch->ComputeMicrobatches({0, 2}).value();
+  ASSERT_EQ(payload.size(), short_batch->PayloadSize({0, 2}));
+  EXPECT_EQ(payload, full_batch->ComputeMicrobatches({0, 2}).value().substr(0, payload.size()));
+}
+
+TEST_F(PackTrainerTest, ASlotAndItsNeighbours_DoNotChangeASample) {
+  // Sample 1 stands in slot 1 of microbatches of four; as first sample of a run of its own it
+  // stands in slot 0.
+  v1::RunSpec spec = Spec();
+  spec.mutable_training()->set_microbatch(4);
+  auto trainer = Train({spec});
+  const std::string all = trainer->ComputeMicrobatches({0, 1}).value();
+  const size_t sample = all.size() / 4;
+  // The same numbers of samples 0..3 come in other slots when a batch of three cuts the run
+  // elsewhere.
+  v1::RunSpec three = spec;
+  three.mutable_training()->set_batch_size(3);
+  three.mutable_training()->set_microbatch(4);
+  auto other = Train({three});
+  EXPECT_EQ(other->ComputeMicrobatches({0, 1}).value(), all.substr(0, 3 * sample));
+}
+
+TEST_F(PackTrainerTest, SavedState_GoesOnToTheBytesOfAStraightRun) {
+  const std::string straight = Alone(Spec(), 8);
+  v1::Assignment assignment = AssignmentOf({Spec()});
+  const std::string saved = Alone(Spec(), 3);
+  assignment.mutable_runs(0)->set_committed_state(saved);
+  assignment.mutable_runs(0)->set_committed_hash(Hash64(saved));
+  assignment.mutable_runs(0)->set_committed_step(3);
+  auto resumed = NewTrainer(assignment, blobs_);
+  EXPECT_EQ(resumed->StepOf(0), 3u);
+  EXPECT_EQ(resumed->HashOf(0), Hash64(saved));
+  for (int i = 0; i < 5; ++i) Step(*resumed);
+  EXPECT_EQ(resumed->SaveState(0), straight);
+
+  auto behind = Train({Spec()});
+  ASSERT_OK(behind->LoadState(0, saved));
+  for (int i = 0; i < 5; ++i) Step(*behind);
+  EXPECT_EQ(behind->SaveState(0), straight);
+
+  assignment.mutable_runs(0)->set_committed_hash(1);
+  EXPECT_THAT(resumed->Prepare(assignment),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("hash")));
+}
+
+TEST_F(PackTrainerTest, NotFiniteNumber_IsRefusedAndOnlyItsRunStops) {
+  auto pack = Train({Spec(), OtherSpec()});
+  Step(*pack);
+  const std::string before = pack->SaveState(0);
+  std::string payloads = pack->ComputeMicrobatches({0, pack->MicrobatchCount()}).value();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(payloads.data(), &nan, sizeof nan);
+  const std::vector<RunStep> steps = pack->ApplyStep(payloads).value();
+  ASSERT_EQ(steps.size(), 2u);
+  EXPECT_TRUE(steps[0].refused);
+  EXPECT_THAT(steps[0].failure.message(),
+              AllOf(HasSubstr("step 2 of 'zesko'"), HasSubstr(".png' with the prompt '"),
+                    HasSubstr("zesko'"), HasSubstr("learning rate 0.006")));
+  EXPECT_EQ(pack->SaveState(0), before);
+  EXPECT_FALSE(steps[1].refused);
+  EXPECT_EQ(pack->StepOf(1), 2u);
+  EXPECT_EQ(pack->ActiveRuns(), (std::vector<size_t>{1}));
+  EXPECT_EQ(Step(*pack).size(), 1u);
+}
+
+TEST_F(PackTrainerTest, RemovedAndFinishedRuns_LeaveThePack) {
+  v1::RunSpec brief = OtherSpec();
+  brief.mutable_training()->set_learning_rate("0.005:2");
+  auto pack = Train({Spec(), brief, Spec("again")});
+  EXPECT_EQ(pack->MicrobatchCount(), 6u);
+  Step(*pack);
+  EXPECT_EQ(pack->ActiveRuns(), (std::vector<size_t>{0, 1, 2}));
+  Step(*pack);
+  EXPECT_EQ(pack->ActiveRuns(), (std::vector<size_t>{0, 2}));
+  EXPECT_EQ(pack->MicrobatchCount(), 4u);
+  pack->RemoveRun(0);
+  EXPECT_EQ(pack->ActiveRuns(), (std::vector<size_t>{2}));
+  EXPECT_EQ(pack->StepOf(0), 2u);
+  EXPECT_EQ(Step(*pack).at(0).run, 2u);
+  EXPECT_EQ(pack->StepOf(0), 2u);
+}
+
+TEST_F(PackTrainerTest, FirstRows_ComeFromInitText_File_OrAreZero) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_word(0)->set_vectors(4);
+  spec.mutable_word(0)->set_init_text("orange square");
+  const std::vector<float> rows = testing::RowsOf(Alone(spec, 0));
+  spec.mutable_word(0)->set_vectors(1);
+  spec.mutable_word(0)->set_init_text("square");
+  const std::vector<float> square = testing::RowsOf(Alone(spec, 0));
+  const size_t width = square.size();
+  ASSERT_EQ(rows.size(), 4 * width);
+  const auto row = [&](size_t i) {
+    return std::vector<float>(rows.begin() + i * width, rows.begin() + (i + 1) * width);
+  };
+  EXPECT_EQ(row(0), row(1));
+  EXPECT_NE(row(1), row(2));
+  EXPECT_EQ(row(2), square);
+  EXPECT_EQ(row(3), square);
+
+  spec.mutable_word(0)->set_init_text("");
+  EXPECT_EQ(testing::RowsOf(Alone(spec, 0)), std::vector<float>(width, 0.0f));
+
+  std::vector<float> given(width);
+  for (size_t i = 0; i < width; ++i) given[i] = static_cast<float>(i);
+  const std::string bytes(reinterpret_cast<const char*>(given.data()),
+                          given.size() * sizeof(float));
+  spec.mutable_word(0)->set_initial_rows(bytes);
+  EXPECT_EQ(testing::RowsOf(Alone(spec, 0)), given);
+
+  spec.mutable_word(0)->set_initial_rows(bytes.substr(4));
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  EXPECT_THAT((*trainer)->Prepare(AssignmentOf({spec})),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("initial_rows"), HasSubstr("text width"))));
+}
+
+TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  const auto refused = [&](auto change, absl::StatusCode code, const char* says) {
+    v1::Assignment assignment = AssignmentOf({Spec(), OtherSpec()});
+    change(assignment);
+    EXPECT_THAT((*trainer)->Prepare(assignment), StatusIs(code, HasSubstr(says)));
+    EXPECT_TRUE((*trainer)->ActiveRuns().empty());
+  };
+  using A = v1::Assignment;
+  constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+  refused([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); },
+          kInvalid, "text width 768");
+  refused([](A& a) { a.mutable_runs(1)->mutable_spec()->mutable_data()->set_resolution(128); },
+          kInvalid, "'zesko' and 'wimbra' differ in data.resolution");
+  refused(
+      [](A& a) {
+        for (auto& run : *a.mutable_runs()) run.mutable_spec()->mutable_data()->set_resolution(72);
+      },
+      kInvalid, "data.resolution 72 does not fit");
+  refused(
+      [](A& a) {
+        a.mutable_runs(0)->mutable_spec()->mutable_data()->clear_templates();
+        a.mutable_runs(0)->mutable_spec()->mutable_data()->add_templates("a photo of a square");
+      },
+      kInvalid, "zesko");
+  refused([](A& a) { a.mutable_profile()->set_instruction_set("M68K"); },
+          absl::StatusCode::kFailedPrecondition, "instruction set 'M68K'");
+  refused([](A& a) { a.mutable_profile()->set_attention("magic"); }, kInvalid, "'magic'");
+  refused(
+      [](A& a) {
+        for (auto& run : *a.mutable_runs())
+          run.mutable_spec()->mutable_model()->set_path("no/such/model");
+      },
+      absl::StatusCode::kNotFound, "no/such/model");
+}
+
+TEST_F(PackTrainerTest, Flip_HasPosteriorsOfItsOwn) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_data()->set_flip(true);
+  auto trainer = Train({spec});
+  EXPECT_EQ(trainer->LatentKeys().size(), 12u);
+  auto both = Train({spec, Spec("plain")});
+  EXPECT_EQ(both->LatentKeys(), trainer->LatentKeys());
+}
+
+TEST_F(PackTrainerTest, MissingPosterior_IsNamed) {
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  ASSERT_OK((*trainer)->Prepare(AssignmentOf({Spec()})));
+  EXPECT_THAT((*trainer)->ComputeMicrobatches({0, 1}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(".png")));
+  EXPECT_THAT((*trainer)->SetLatent((*trainer)->LatentKeys()[0], "short"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'1.png': 5 bytes")));
+  EXPECT_THAT((*trainer)->EncodeLatent("nobody"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody")));
+}
+
+TEST_F(PackTrainerTest, Interrupt_AbortsOnceAndThenStepsGoOn) {
+  auto trainer = Train({Spec()});
+  trainer->Interrupt();
+  EXPECT_THAT(trainer->ComputeMicrobatches({0, 2}),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));
+  Step(*trainer);
+  EXPECT_EQ(trainer->SaveState(0), Alone(Spec(), 1));
+}
+
+TEST_F(PackTrainerTest, WrongPayload_ChangesNothing) {
+  auto trainer = Train({Spec()});
+  const std::string before = trainer->SaveState(0);
+  EXPECT_THAT(trainer->ApplyStep("short"),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("5 bytes")));
+  EXPECT_EQ(trainer->SaveState(0), before);
+}
+
+TEST_F(PackTrainerTest, Artifacts_AreDueEverySoManyStepsAndAfterTheLast) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_training()->set_steps(5);
+  spec.mutable_training()->set_warmup_steps(0);
+  spec.mutable_validation()->set_every_steps(2);
+  auto trainer = Train({spec});
+  std::vector<uint32_t> due;
+  for (int i = 0; i < 5; ++i) {
+    Step(*trainer);
+    due.push_back(trainer->ArtifactCount(0));
+  }
+  EXPECT_EQ(due, (std::vector<uint32_t>{0, 1, 0, 1, 1}));
+  const auto artifact = trainer->MakeArtifact(0, 0);
+  ASSERT_OK(artifact);
+  EXPECT_EQ(artifact->report.kind(), v1::ArtifactReport::KIND_VALIDATION);
+  EXPECT_EQ(artifact->report.step(), 5u);
+  EXPECT_GT(artifact->report.value(), 0);
+  EXPECT_EQ(trainer->MakeArtifact(0, 0)->report.value(), artifact->report.value());
+  EXPECT_THAT(trainer->MakeArtifact(0, 1),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("artifact 1")));
+}
+
+}  // namespace
+}  // namespace neolog::train

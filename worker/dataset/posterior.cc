@@ -1,0 +1,63 @@
+#include "worker/dataset/posterior.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "common/base/hash.h"
+
+namespace neolog::dataset {
+
+LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t resolution,
+                              bool flip) {
+  const v1::Sample& sample = spec.data().samples(static_cast<int>(image));
+  LatentRequest request;
+  request.image_digest = sample.image_digest();
+  request.file_name = sample.file_name();
+  request.resolution = resolution;
+  request.flip = flip;
+  // The model's path stands in where nobody knew its fingerprint.
+  const std::string& model =
+      spec.model().fingerprint().empty() ? spec.model().path() : spec.model().fingerprint();
+  request.key =
+      Sha256Hex(fmt::format("neolog posterior 1\n{}\n{}\n{}\n{}\n{}", request.image_digest,
+                            resolution, flip ? "flipped" : "as it is", model,
+                            spec.model().precision().empty() ? "fp32" : spec.model().precision()));
+  return request;
+}
+
+std::vector<LatentRequest> LatentRequests(const v1::RunSpec& spec, uint32_t resolution) {
+  std::vector<LatentRequest> requests;
+  for (uint32_t image = 0; image < static_cast<uint32_t>(spec.data().samples_size()); ++image) {
+    requests.push_back(LatentRequestOf(spec, image, resolution, false));
+    if (spec.data().flip()) requests.push_back(LatentRequestOf(spec, image, resolution, true));
+  }
+  return requests;
+}
+
+absl::StatusOr<Posterior> ParsePosterior(std::string_view bytes, const diffusion::ModelInfo& info,
+                                         uint32_t resolution) {
+  const int64_t side = resolution / info.latent_factor;
+  const size_t expected =
+      static_cast<size_t>(2 * info.latent_channels * side * side) * sizeof(float);
+  if (bytes.size() != expected) {
+    return InvalidArgument(
+        fmt::format("{} bytes; expected {} for {} channels of {} x {} latent positions",
+                    bytes.size(), expected, info.latent_channels, side, side));
+  }
+  at::Tensor moments = at::empty({2, info.latent_channels, side, side}, at::kFloat);
+  std::memcpy(moments.data_ptr<float>(), bytes.data(), bytes.size());
+  if (!at::isfinite(moments).all().item<bool>()) {
+    return InvalidArgument(
+        "it holds a value that is not finite; set model.precision to fp32, or leave the picture "
+        "out");
+  }
+  return Posterior{moments[0].clone(), (moments[1] * 0.5).exp()};
+}
+
+at::Tensor DrawLatent(const Posterior& posterior, const at::Tensor& noise, double scaling_factor) {
+  return (posterior.mean + posterior.deviation * noise) * scaling_factor;
+}
+
+}  // namespace neolog::dataset

@@ -1,0 +1,106 @@
+#include "worker/generate/picture.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "common/base/version.h"
+#include "common/image/image.h"
+#include "common/plan/philox.h"
+#include "worker/diffusion/samplers.h"
+#include "worker/torch_support/call.h"
+
+namespace neolog::generate {
+namespace {
+
+using torch_support::CallTorch;
+
+constexpr size_t kShortHash = 10;  // as A1111 shortens a checkpoint's hash
+
+// The sampler's name as A1111 shows it.
+std::string ShownName(const std::string& sampler) {
+  if (sampler == "euler_a") return "Euler a";
+  if (sampler == "ddim") return "DDIM";
+  return sampler;
+}
+
+at::Tensor BothRows(const std::vector<int64_t>& negative, const std::vector<int64_t>& prompt) {
+  at::Tensor rows = at::empty({2, static_cast<int64_t>(prompt.size())}, at::kLong);
+  std::memcpy(rows[0].data_ptr<int64_t>(), negative.data(), negative.size() * sizeof(int64_t));
+  std::memcpy(rows[1].data_ptr<int64_t>(), prompt.data(), prompt.size() * sizeof(int64_t));
+  return rows;
+}
+
+}  // namespace
+
+absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const PictureRequest& request,
+                                       const KeepGoing& keep_going) {
+  const diffusion::ModelInfo& info = model.info();
+  if (request.side == 0 || request.side % info.latent_factor != 0) {
+    return InvalidArgument(
+        fmt::format("a picture of {} pixels does not fit the model; expected a multiple of {}",
+                    request.side, info.latent_factor));
+  }
+  if (request.prompt.ids.size() != request.negative.ids.size()) {
+    return InvalidArgument("prompt and negative prompt are encoded to different lengths");
+  }
+  diffusion::SamplerOptions options;
+  options.name = request.sampler;
+  options.steps = request.steps;
+  options.noise_schedule = info.noise_schedule;
+  options.prediction = info.prediction;
+  ASSIGN_OR_RETURN(const std::unique_ptr<diffusion::Sampler> sampler,
+                   diffusion::MakeSampler(options));
+
+  bool stopped = false;
+  const auto go_on = [&] {
+    stopped = stopped || (keep_going && !keep_going());
+    return !stopped;
+  };
+  if (!go_on()) return Aborted("interrupted");
+  ASSIGN_OR_RETURN(
+      at::Tensor picture, CallTorch("drawing a picture", [&] {
+        const at::NoGradGuard no_grad;
+        const at::Tensor text =
+            model.EncodeText(BothRows(request.negative.ids, request.prompt.ids),
+                             BothRows(request.negative.slots, request.prompt.slots), request.rows);
+        const auto predict = [&](const at::Tensor& x, double timestep) {
+          const at::Tensor both =
+              model.PredictNoise(at::cat({x, x}), at::full({2}, timestep, at::kFloat), text);
+          return diffusion::GuidedPrediction{both.narrow(0, 0, 1), both.narrow(0, 1, 1)};
+        };
+        const int64_t side = request.side / info.latent_factor;
+        const auto noise = [&](int i) {
+          at::Tensor draw = at::empty({1, info.latent_channels, side, side}, at::kFloat);
+          FillNormal({request.seed, RandomPurpose::kSampler, static_cast<uint32_t>(i), 0},
+                     {draw.data_ptr<float>(), static_cast<size_t>(draw.numel())});
+          return draw.to(text.device());
+        };
+        const at::Tensor latents =
+            sampler->Sample(predict, request.cfg, noise, [&](int, int) { return go_on(); });
+        if (stopped) return at::Tensor();
+        return (model.DecodeLatents(latents)[0] / 2 + 0.5).clamp(0, 1).cpu().contiguous();
+      }));
+  if (stopped) return Aborted("interrupted");
+  return picture;
+}
+
+std::string PictureParameters(const PictureRequest& request) {
+  std::string text = request.prompt.text;
+  if (!request.negative.text.empty()) text += "\nNegative prompt: " + request.negative.text;
+  text += fmt::format("\nSteps: {}, Sampler: {}, CFG scale: {:g}, Seed: {}, Size: {}x{}",
+                      request.steps, ShownName(request.sampler), request.cfg, request.seed,
+                      request.side, request.side);
+  if (!request.model_fingerprint.empty()) {
+    text += ", Model hash: " + request.model_fingerprint.substr(0, kShortHash);
+  }
+  return text + fmt::format(", Version: neolog {}", kVersion);
+}
+
+}  // namespace neolog::generate

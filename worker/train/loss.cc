@@ -1,0 +1,82 @@
+#include "worker/train/loss.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cstring>
+
+#include "common/plan/philox.h"
+#include "worker/diffusion/noise_schedule.h"
+#include "worker/torch_support/gradient.h"
+
+namespace neolog::train {
+namespace {
+
+at::Tensor NormalLike(const at::Tensor& shape, const RandomKey& key) {
+  at::Tensor noise = at::empty(shape.sizes(), at::kFloat);
+  FillNormal(key, {noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
+  return noise;
+}
+
+at::Tensor IdsTensor(const std::vector<int64_t>& ids) {
+  at::Tensor tensor = at::empty({static_cast<int64_t>(ids.size())}, at::kLong);
+  std::memcpy(tensor.data_ptr<int64_t>(), ids.data(), ids.size() * sizeof(int64_t));
+  return tensor;
+}
+
+// [M] float32 on the model's device.
+at::Tensor LossOfEach(const diffusion::Model& model, const MicrobatchInput& input,
+                      const at::Tensor& rows) {
+  const at::Tensor text = model.EncodeText(input.input_ids, input.slots, rows);
+  const at::Tensor prediction = model.PredictNoise(input.noisy, input.timesteps, text);
+  return (prediction - input.target.to(prediction.device())).square().mean({1, 2, 3});
+}
+
+}  // namespace
+
+MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const SampleInput> samples,
+                               uint32_t size) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor alphas = model.AlphasCumprod().cpu();
+  std::vector<at::Tensor> ids, slots, noisy, targets, timesteps;
+  for (const SampleInput& sample : samples) {
+    const at::Tensor n0 = NormalLike(sample.posterior->mean, sample.plan.posterior_noise);
+    const at::Tensor epsilon =
+        NormalLike(sample.posterior->mean, sample.plan.diffusion_noise).unsqueeze(0);
+    const at::Tensor z =
+        dataset::DrawLatent(*sample.posterior, n0, model.info().scaling_factor).unsqueeze(0);
+    const at::Tensor t = at::full({1}, static_cast<int64_t>(sample.plan.timestep), at::kLong);
+    ids.push_back(IdsTensor(sample.prompt->ids));
+    slots.push_back(IdsTensor(sample.prompt->slots));
+    noisy.push_back(diffusion::AddNoise(alphas, z, epsilon, t));
+    targets.push_back(diffusion::TrainingTarget(model.info().prediction, alphas, z, epsilon, t));
+    timesteps.push_back(t);
+  }
+  for (auto* parts : {&ids, &slots, &noisy, &targets, &timesteps}) {
+    while (parts->size() < size) parts->push_back(parts->front());
+  }
+  return {at::stack(ids), at::stack(slots), at::cat(noisy), at::cat(targets), at::cat(timesteps)};
+}
+
+MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
+                                        uint32_t count, const at::Tensor& rows) {
+  const int64_t size = input.input_ids.size(0);
+  at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1, 1});
+  leaf.requires_grad_(true);
+  const at::Tensor losses = LossOfEach(model, input, leaf);
+  at::Tensor weights = at::zeros({size}, at::kFloat);
+  weights.narrow(0, 0, count).fill_(1);
+  const at::Tensor total = (losses * weights.to(losses.device())).sum();
+  MicrobatchResult result;
+  result.gradients = torch_support::GradientOf(total, leaf).cpu().contiguous();
+  result.losses = losses.detach().cpu().contiguous();
+  return result;
+}
+
+at::Tensor ComputeLoss(const diffusion::Model& model, const MicrobatchInput& input,
+                       const at::Tensor& rows) {
+  const at::NoGradGuard no_grad;
+  return LossOfEach(model, input, rows).cpu().contiguous();
+}
+
+}  // namespace neolog::train

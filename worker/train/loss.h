@@ -1,0 +1,55 @@
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "common/plan/step_plan.h"
+#include "worker/dataset/posterior.h"
+#include "worker/dataset/prompts.h"
+#include "worker/diffusion/model.h"
+
+namespace neolog::train {
+
+/// What one sample is computed from. The pointed-to things outlive the call.
+struct SampleInput {
+  PlannedSample plan;
+  const dataset::EncodedPrompt* prompt = nullptr;
+  const dataset::Posterior* posterior = nullptr;
+};
+
+/// M samples as tensors on the CPU.
+struct MicrobatchInput {
+  at::Tensor input_ids;  // [M, T] int64
+  at::Tensor slots;      // [M, T] int64
+  at::Tensor noisy;      // z_t, [M, C, h, w] float32
+  at::Tensor target;     // what the model should predict, [M, C, h, w] float32
+  at::Tensor timesteps;  // [M] int64
+};
+
+/// Draws the noise of `samples` and fills up to `size` slots with copies of the first. All in
+/// float32, each sample on its own: z = (mean + exp(logvar / 2) n0) * scaling_factor, z_t =
+/// sqrt(a_t) z + sqrt(1 - a_t) epsilon. Throws as libtorch does.
+MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const SampleInput> samples,
+                               uint32_t size);
+
+/// Losses [M] float32 (mean squared error of each sample over channels and positions) and, unless
+/// only the loss is asked for, the gradient of each with respect to its own copy of the rows, [M,
+/// K, D] float32. Both on the CPU.
+struct MicrobatchResult {
+  at::Tensor losses;
+  at::Tensor gradients;
+};
+
+/// Runs the model forward and backward on a microbatch; samples from `count` on have weight 0.
+/// `rows` [K, D] float32. Throws as libtorch does.
+MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
+                                        uint32_t count, const at::Tensor& rows);
+
+/// The same without the gradient. Throws as libtorch does.
+at::Tensor ComputeLoss(const diffusion::Model& model, const MicrobatchInput& input,
+                       const at::Tensor& rows);
+
+}  // namespace neolog::train

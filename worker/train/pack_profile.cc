@@ -1,0 +1,143 @@
+#include "worker/train/pack_profile.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <string_view>
+
+#include "worker/diffusion/config.h"
+#include "worker/torch_support/runtime.h"
+
+namespace neolog::train {
+namespace {
+
+absl::StatusOr<diffusion::Precision> ParsePrecision(const std::string& name) {
+  if (name.empty() || name == "fp32") return diffusion::Precision::kFloat32;
+  if (name == "bf16") return diffusion::Precision::kBFloat16;
+  return InvalidArgument(
+      fmt::format("model.precision '{}' cannot be trained in; expected fp32 or bf16", name));
+}
+
+// Sizes that follow from a model's configuration files alone.
+struct LatentSizes {
+  int64_t factor = 8;       // pixels per latent position
+  int64_t sample_size = 0;  // the UNet's own latent side
+  int64_t multiple = 8;  // latent sides the UNet takes: it halves them once per block but the last
+};
+
+absl::StatusOr<std::string> ReadText(const std::filesystem::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) {
+    return NotFound(fmt::format("'{}' cannot be read; expected a diffusers folder", path.string()));
+  }
+  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+}
+
+absl::StatusOr<LatentSizes> ReadLatentSizes(const std::string& model_path) {
+  const std::filesystem::path root(model_path);
+  const std::filesystem::path unet_file = root / "unet" / "config.json";
+  const std::filesystem::path vae_file = root / "vae" / "config.json";
+  ASSIGN_OR_RETURN(const std::string unet_json, ReadText(unet_file));
+  ASSIGN_OR_RETURN(const diffusion::UNetConfig unet,
+                   diffusion::ParseUNetConfig(unet_json, unet_file.string()));
+  ASSIGN_OR_RETURN(const std::string vae_json, ReadText(vae_file));
+  ASSIGN_OR_RETURN(const diffusion::VaeConfig vae,
+                   diffusion::ParseVaeConfig(vae_json, vae_file.string()));
+  LatentSizes sizes;
+  sizes.factor = vae.Factor();
+  sizes.sample_size = unet.sample_size;
+  sizes.multiple = int64_t{1} << (unet.block_out_channels.size() - 1);
+  return sizes;
+}
+
+// Zero is proto's "not set".
+uint32_t FirstSet(uint32_t a, uint32_t b, uint32_t otherwise) {
+  return a != 0 ? a : b != 0 ? b : otherwise;
+}
+
+absl::Status CheckSame(const v1::RunSpec& first, const v1::RunSpec& other) {
+  std::string_view setting;
+  if (other.model().path() != first.model().path()) setting = "model.path";
+  if (other.model().fingerprint() != first.model().fingerprint()) setting = "model.fingerprint";
+  if (other.model().precision() != first.model().precision()) setting = "model.precision";
+  if (other.data().resolution() != first.data().resolution()) setting = "data.resolution";
+  if (other.training().microbatch() != first.training().microbatch())
+    setting = "training.microbatch";
+  if (other.resources().threads_per_worker() != first.resources().threads_per_worker()) {
+    setting = "resources.threads_per_worker";
+  }
+  if (setting.empty()) return absl::OkStatus();
+  return InvalidArgument(
+      fmt::format("runs '{}' and '{}' differ in {}: they cannot be trained in one pack",
+                  first.name(), other.name(), setting));
+}
+
+absl::Status CheckMachine(const v1::NumericProfile& profile) {
+  const torch_support::Capabilities here = torch_support::GetCapabilities();
+  const auto check = [](std::string_view what, const std::string& wanted, const std::string& have) {
+    if (wanted.empty() || wanted == have) return absl::OkStatus();
+    return FailedPrecondition(fmt::format(
+        "the run's numeric profile has {} '{}', this worker has '{}': its results would differ",
+        what, wanted, have));
+  };
+  RETURN_IF_ERROR(check("instruction set", profile.instruction_set(), here.instruction_set));
+  return check("libtorch build", profile.torch_build(), here.torch_build);
+}
+
+}  // namespace
+
+absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
+                                               int default_threads, const std::string& device) {
+  const v1::NumericProfile& profile = assignment.profile();
+  const v1::RunSpec& first = assignment.runs(0).spec();
+  for (const v1::RunAssignment& run : assignment.runs())
+    RETURN_IF_ERROR(CheckSame(first, run.spec()));
+  RETURN_IF_ERROR(CheckMachine(profile));
+  if (!profile.precision().empty() && !first.model().precision().empty() &&
+      profile.precision() != first.model().precision()) {
+    return InvalidArgument(
+        fmt::format("run '{}' has model.precision {}, but its numeric profile {}", first.name(),
+                    first.model().precision(), profile.precision()));
+  }
+
+  PackProfile resolved;
+  resolved.threads = static_cast<int>(FirstSet(profile.threads_per_worker(),
+                                               first.resources().threads_per_worker(),
+                                               static_cast<uint32_t>(default_threads)));
+  resolved.microbatch = FirstSet(profile.microbatch(), first.training().microbatch(), 1);
+  resolved.model.device = device;
+  ASSIGN_OR_RETURN(resolved.model.precision,
+                   ParsePrecision(profile.precision().empty() ? first.model().precision()
+                                                              : profile.precision()));
+
+  ASSIGN_OR_RETURN(const LatentSizes sizes, ReadLatentSizes(first.model().path()));
+  resolved.resolution = first.data().resolution();
+  if (resolved.resolution == 0) {
+    resolved.resolution = static_cast<uint32_t>(sizes.sample_size * sizes.factor);
+  }
+  const int64_t step = sizes.factor * sizes.multiple;
+  if (resolved.resolution == 0 || resolved.resolution % step != 0) {
+    return InvalidArgument(
+        fmt::format("data.resolution {} does not fit the model '{}'; expected a multiple of {}",
+                    resolved.resolution, first.model().path(), step));
+  }
+  const int64_t side = resolved.resolution / sizes.factor;
+  if (profile.attention().empty()) {
+    resolved.model.attention = side * side <= kMatmulPositions ? diffusion::AttentionKernel::kMatmul
+                                                               : diffusion::AttentionKernel::kFlash;
+  } else if (profile.attention() == "matmul") {
+    resolved.model.attention = diffusion::AttentionKernel::kMatmul;
+  } else if (profile.attention() == "flash") {
+    resolved.model.attention = diffusion::AttentionKernel::kFlash;
+  } else {
+    return InvalidArgument(
+        fmt::format("the numeric profile's attention '{}' is unknown; expected matmul or flash",
+                    profile.attention()));
+  }
+  return resolved;
+}
+
+}  // namespace neolog::train

@@ -1,0 +1,455 @@
+#include "worker/train/pack_trainer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "common/base/hash.h"
+#include "worker/dataset/posterior.h"
+#include "worker/dataset/prompts.h"
+#include "worker/diffusion/model.h"
+#include "worker/generate/picture.h"
+#include "worker/torch_support/call.h"
+#include "worker/torch_support/runtime.h"
+#include "worker/train/loss.h"
+#include "worker/train/pack_profile.h"
+#include "worker/train/trained_run.h"
+
+namespace neolog::train {
+namespace {
+
+using session::MicrobatchRange;
+using session::RunStep;
+using torch_support::CallTorch;
+
+// One run of the pack.
+struct PackRun {
+  std::string run_id;
+  TrainedRun trained;
+  dataset::Prompts prompts;
+  /// Keys of its posteriors: [picture][flipped].
+  std::vector<std::array<std::string, 2>> latent_keys;
+  bool failed = false;
+  bool removed = false;
+
+  bool Active() const { return !failed && !removed && trained.step() < trained.total_steps(); }
+};
+
+// A microbatch: `count` consecutive samples of one run, from `first` on.
+struct Microbatch {
+  size_t run = 0;
+  uint32_t first = 0;
+  uint32_t count = 0;
+};
+
+at::Tensor RowsTensor(const TrainedRun& run) {
+  at::Tensor rows = at::empty({run.vectors(), run.width()}, at::kFloat);
+  std::memcpy(rows.data_ptr<float>(), run.rows().data(), run.rows().size_bytes());
+  return rows;
+}
+
+class PackTrainer : public session::Trainer {
+ public:
+  explicit PackTrainer(const PackTrainerOptions& options) : options_(options) {}
+
+  absl::Status Prepare(const v1::Assignment& assignment) override {
+    interrupted_.store(false);
+    Clear();
+    if (assignment.runs_size() == 0) {
+      latents_.clear();
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(profile_, ResolvePackProfile(assignment, options_.threads, options_.device));
+    RETURN_IF_ERROR(torch_support::SetUpRuntime({profile_.threads}));
+    RETURN_IF_ERROR(LoadModelOnce(assignment.runs(0).spec().model()));
+    for (const v1::RunAssignment& run : assignment.runs()) {
+      if (const absl::Status added = AddRun(run); !added.ok()) {
+        Clear();
+        return Annotate(added, fmt::format("run '{}'", run.spec().name()));
+      }
+    }
+    KeepLatentsInUse();
+    return absl::OkStatus();
+  }
+
+  std::vector<std::string> LatentKeys() const override {
+    std::vector<std::string> keys;
+    for (const dataset::LatentRequest& request : requests_) keys.push_back(request.key);
+    return keys;
+  }
+
+  absl::StatusOr<std::string> EncodeLatent(std::string_view key) override {
+    RETURN_IF_ERROR(CheckInterrupt());
+    ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
+    return dataset::EncodePosterior(*model_, *options_.blobs, *request);
+  }
+
+  absl::Status SetLatent(std::string_view key, std::string_view bytes) override {
+    ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
+    ASSIGN_OR_RETURN_WITH(dataset::Posterior posterior,
+                          dataset::ParsePosterior(bytes, model_->info(), request->resolution),
+                          fmt::format("posterior of picture '{}'", request->file_name));
+    latents_.insert_or_assign(std::string(key), std::move(posterior));
+    return absl::OkStatus();
+  }
+
+  std::vector<size_t> ActiveRuns() const override {
+    std::vector<size_t> active;
+    for (size_t i = 0; i < runs_.size(); ++i) {
+      if (runs_[i].Active()) active.push_back(i);
+    }
+    return active;
+  }
+
+  void RemoveRun(size_t run) override { runs_[run].removed = true; }
+
+  uint32_t MicrobatchCount() const override {
+    uint32_t count = 0;
+    for (const size_t i : ActiveRuns()) count += MicrobatchesOf(runs_[i]);
+    return count;
+  }
+
+  size_t PayloadSize(MicrobatchRange range) const override {
+    size_t floats = 0;
+    for (const Microbatch& microbatch : Cut(range)) {
+      floats += microbatch.count * FloatsPerSample(runs_[microbatch.run]);
+    }
+    return floats * sizeof(float);
+  }
+
+  absl::StatusOr<std::string> ComputeMicrobatches(MicrobatchRange range) override {
+    std::string payload;
+    payload.reserve(PayloadSize(range));
+    for (const Microbatch& microbatch : Cut(range)) {
+      RETURN_IF_ERROR(CheckInterrupt());
+      RETURN_IF_ERROR(Compute(microbatch, payload));
+    }
+    return payload;
+  }
+
+  absl::StatusOr<std::vector<RunStep>> ApplyStep(std::string_view payloads) override {
+    const std::vector<size_t> active = ActiveRuns();
+    size_t expected = 0;
+    for (const size_t i : active) {
+      expected += runs_[i].trained.samples_per_step() * FloatsPerSample(runs_[i]) * sizeof(float);
+    }
+    if (payloads.size() != expected) {
+      return Internal(fmt::format("the members' payloads have {} bytes together; the step needs {}",
+                                  payloads.size(), expected));
+    }
+    std::vector<RunStep> steps;
+    for (const size_t i : active) {
+      PackRun& run = runs_[i];
+      const size_t stride = FloatsPerSample(run);
+      std::vector<float> floats(run.trained.samples_per_step() * stride);
+      std::memcpy(floats.data(), payloads.data(), floats.size() * sizeof(float));
+      payloads.remove_prefix(floats.size() * sizeof(float));
+      std::vector<SampleResult> samples;
+      for (size_t at = 0; at < floats.size(); at += stride) {
+        samples.push_back({floats[at], {floats.data() + at + 1, stride - 1}});
+      }
+      TrainedRun::Outcome outcome =
+          run.trained.TakeStep(samples, [&run](const PlannedSample& sample) {
+            return std::pair(
+                run.trained.spec().data().samples(static_cast<int>(sample.image)).file_name(),
+                run.prompts.Of(sample.prompt, sample.image).text);
+          });
+      RunStep step;
+      step.run = i;
+      step.record = std::move(outcome.record);
+      if (outcome.failure) {
+        run.failed = true;
+        step.refused = true;
+        step.failure = *std::move(outcome.failure);
+      }
+      steps.push_back(std::move(step));
+    }
+    return steps;
+  }
+
+  uint64_t StepOf(size_t run) const override { return runs_[run].trained.step(); }
+  uint64_t HashOf(size_t run) const override { return runs_[run].trained.state_hash(); }
+  std::string SaveState(size_t run) const override { return runs_[run].trained.SaveState(); }
+  absl::Status LoadState(size_t run, std::string_view bytes) override {
+    RETURN_IF_ERROR(runs_[run].trained.LoadState(bytes));
+    runs_[run].failed = false;
+    return absl::OkStatus();
+  }
+
+  uint32_t ArtifactCount(size_t run) const override {
+    return PreviewsOf(runs_[run]) + (ValidationDue(runs_[run]) ? 1 : 0);
+  }
+
+  absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) override {
+    PackRun& of = runs_[run];
+    Artifact artifact;
+    artifact.report.set_run_id(of.run_id);
+    artifact.report.set_step(of.trained.step());
+    artifact.report.set_index(index);
+    if (index < PreviewsOf(of)) {
+      artifact.report.set_kind(v1::ArtifactReport::KIND_PREVIEW);
+      ASSIGN_OR_RETURN(artifact.bytes, Preview(of, index));
+      return artifact;
+    }
+    if (index != PreviewsOf(of) || !ValidationDue(of)) {
+      return InvalidArgument(fmt::format("run '{}' has no artifact {} after step {}",
+                                         of.trained.spec().name(), index, of.trained.step()));
+    }
+    artifact.report.set_kind(v1::ArtifactReport::KIND_VALIDATION);
+    artifact.report.set_index(0);
+    ASSIGN_OR_RETURN(const double loss, ValidationLoss(of));
+    artifact.report.set_value(loss);
+    return artifact;
+  }
+
+  void Interrupt() override { interrupted_.store(true); }
+
+ private:
+  absl::Status CheckInterrupt() {
+    if (!interrupted_.exchange(false)) return absl::OkStatus();
+    return Aborted("interrupted");
+  }
+
+  absl::StatusOr<const dataset::LatentRequest*> RequestOf(std::string_view key) const {
+    const auto place = request_places_.find(key);
+    if (place == request_places_.end()) {
+      return NotFound(fmt::format("posterior '{}' belongs to no picture of this pack", key));
+    }
+    return &requests_[place->second];
+  }
+
+  void Clear() {
+    runs_.clear();
+    requests_.clear();
+    request_places_.clear();
+  }
+
+  absl::Status LoadModelOnce(const v1::ModelSpec& spec) {
+    const std::string key =
+        fmt::format("{}\n{}\n{}\n{}\n{}", spec.path(), spec.fingerprint(),
+                    static_cast<int>(profile_.model.precision),
+                    static_cast<int>(profile_.model.attention), profile_.model.device);
+    if (model_ != nullptr && key == model_key_) return absl::OkStatus();
+    model_.reset();  // two models may not fit into memory
+    tokenizer_.reset();
+    latents_.clear();
+    ASSIGN_OR_RETURN(model_, diffusion::LoadModel(spec.path(), profile_.model));
+    ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromFolder(spec.path()));
+    model_key_ = key;
+    return absl::OkStatus();
+  }
+
+  absl::Status AddRun(const v1::RunAssignment& assigned) {
+    const v1::RunSpec& spec = assigned.spec();
+    const uint32_t width = static_cast<uint32_t>(model_->info().text_width);
+    if (spec.model().text_width() != 0 && spec.model().text_width() != width) {
+      return InvalidArgument(
+          fmt::format("the run was made for a model with text width {}, but '{}' has {}; submit it "
+                      "again with this model",
+                      spec.model().text_width(), spec.model().path(), width));
+    }
+    ASSIGN_OR_RETURN(std::vector<float> first_rows, FirstRows(spec, width));
+    ASSIGN_OR_RETURN(TrainedRun trained, TrainedRun::Create(spec, width, std::move(first_rows)));
+    if (!assigned.committed_state().empty()) {
+      if (Hash64(assigned.committed_state()) != assigned.committed_hash()) {
+        return DataLoss(fmt::format("the committed state after step {} does not fit its hash",
+                                    assigned.committed_step()));
+      }
+      RETURN_IF_ERROR(trained.LoadState(assigned.committed_state()));
+    }
+    ASSIGN_OR_RETURN(dataset::Prompts prompts,
+                     dataset::Prompts::Create(spec, *tokenizer_, model_->info().text_positions));
+    PackRun run{
+        .run_id = assigned.run_id(), .trained = std::move(trained), .prompts = std::move(prompts)};
+    run.latent_keys.resize(static_cast<size_t>(spec.data().samples_size()));
+    for (uint32_t image = 0; image < run.latent_keys.size(); ++image) {
+      for (const bool flip : {false, true}) {
+        if (flip && !spec.data().flip()) continue;
+        dataset::LatentRequest request =
+            dataset::LatentRequestOf(spec, image, profile_.resolution, flip);
+        run.latent_keys[image][flip] = request.key;
+        if (request_places_.emplace(request.key, requests_.size()).second) {
+          requests_.push_back(std::move(request));
+        }
+      }
+    }
+    runs_.push_back(std::move(run));
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<float>> FirstRows(const v1::RunSpec& spec, uint32_t width) const {
+    const v1::WordSpec& word = spec.word(0);
+    const size_t count = size_t{word.vectors()} * width;
+    std::vector<float> rows(count, 0.0f);
+    if (!word.initial_rows().empty()) {
+      if (word.initial_rows().size() != count * sizeof(float)) {
+        return InvalidArgument(
+            fmt::format("word.initial_rows (from init_file '{}') have {} bytes; expected {} for {} "
+                        "vectors of the model's text "
+                        "width {}",
+                        word.init_file(), word.initial_rows().size(), count * sizeof(float),
+                        word.vectors(), width));
+      }
+      std::memcpy(rows.data(), word.initial_rows().data(), word.initial_rows().size());
+      return rows;
+    }
+    const std::vector<int64_t> tokens = dataset::InitialTokens(*tokenizer_, word.init_text());
+    if (tokens.empty()) return rows;
+    std::vector<int64_t> ids;
+    for (const uint32_t at : InitialTokenOf(word.vectors(), static_cast<uint32_t>(tokens.size()))) {
+      ids.push_back(tokens[at]);
+    }
+    RETURN_IF_ERROR(CallTorch("reading the embeddings of init_text", [&] {
+      const at::Tensor embeddings = model_->TokenEmbeddings(ids).contiguous();
+      std::memcpy(rows.data(), embeddings.data_ptr<float>(), count * sizeof(float));
+    }));
+    return rows;
+  }
+
+  void KeepLatentsInUse() {
+    std::erase_if(latents_,
+                  [&](const auto& entry) { return !request_places_.contains(entry.first); });
+  }
+
+  static size_t FloatsPerSample(const PackRun& run) {
+    return 1 + size_t{run.trained.vectors()} * run.trained.width();
+  }
+  uint32_t MicrobatchesOf(const PackRun& run) const {
+    return (run.trained.samples_per_step() + profile_.microbatch - 1) / profile_.microbatch;
+  }
+
+  std::vector<Microbatch> Cut(MicrobatchRange range) const {
+    std::vector<Microbatch> cut;
+    uint32_t number = 0;
+    for (const size_t i : ActiveRuns()) {
+      const uint32_t samples = runs_[i].trained.samples_per_step();
+      for (uint32_t first = 0; first < samples; first += profile_.microbatch, ++number) {
+        if (number < range.first || number - range.first >= range.count) continue;
+        cut.push_back({i, first, std::min(profile_.microbatch, samples - first)});
+      }
+    }
+    return cut;
+  }
+
+  absl::StatusOr<SampleInput> InputOf(PackRun& run, const PlannedSample& plan) {
+    const std::string& key = run.latent_keys[plan.image][plan.flip];
+    const auto latent = latents_.find(key);
+    if (latent == latents_.end()) {
+      return FailedPrecondition(
+          fmt::format("the posterior of picture '{}' was not set before stepping",
+                      run.trained.spec().data().samples(static_cast<int>(plan.image)).file_name()));
+    }
+    return SampleInput{plan, &run.prompts.Of(plan.prompt, plan.image), &latent->second};
+  }
+
+  // Appends the microbatch's samples to the payload.
+  absl::Status Compute(const Microbatch& microbatch, std::string& payload) {
+    PackRun& run = runs_[microbatch.run];
+    std::vector<SampleInput> samples;
+    for (uint32_t i = 0; i < microbatch.count; ++i) {
+      ASSIGN_OR_RETURN(
+          SampleInput input,
+          InputOf(run, run.trained.plan().Sample(run.trained.step(), microbatch.first + i)));
+      samples.push_back(std::move(input));
+    }
+    return CallTorch(
+        fmt::format("step {} of '{}'", run.trained.step() + 1, run.trained.spec().name()), [&] {
+          const MicrobatchInput input = MakeMicrobatch(*model_, samples, profile_.microbatch);
+          const MicrobatchResult result =
+              ComputeLossAndGradient(*model_, input, microbatch.count, RowsTensor(run.trained));
+          const size_t gradient_bytes = (FloatsPerSample(run) - 1) * sizeof(float);
+          for (uint32_t i = 0; i < microbatch.count; ++i) {
+            payload.append(reinterpret_cast<const char*>(result.losses.data_ptr<float>() + i),
+                           sizeof(float));
+            payload.append(reinterpret_cast<const char*>(result.gradients[i].data_ptr<float>()),
+                           gradient_bytes);
+          }
+        });
+  }
+
+  static bool Due(const PackRun& run, uint32_t every) {
+    const uint64_t step = run.trained.step();
+    return every != 0 && step != 0 && (step % every == 0 || step == run.trained.total_steps());
+  }
+  static uint32_t PreviewsOf(const PackRun& run) {
+    const v1::PreviewSpec& preview = run.trained.spec().preview();
+    return Due(run, preview.every_steps()) ? static_cast<uint32_t>(preview.prompts_size()) : 0;
+  }
+  static bool ValidationDue(const PackRun& run) {
+    return Due(run, run.trained.spec().validation().every_steps());
+  }
+
+  // Mean over every picture's fixed draws, added up in double in their order.
+  absl::StatusOr<double> ValidationLoss(PackRun& run) {
+    const uint32_t images = static_cast<uint32_t>(run.trained.spec().data().samples_size());
+    const uint32_t draws = run.trained.plan().validation_draws();
+    std::vector<SampleInput> all;
+    for (uint32_t image = 0; image < images; ++image) {
+      for (uint32_t draw = 0; draw < draws; ++draw) {
+        ASSIGN_OR_RETURN(SampleInput input,
+                         InputOf(run, run.trained.plan().ValidationDraw(image, draw)));
+        all.push_back(std::move(input));
+      }
+    }
+    const at::Tensor rows = RowsTensor(run.trained);
+    double sum = 0;
+    for (size_t first = 0; first < all.size(); first += profile_.microbatch) {
+      RETURN_IF_ERROR(CheckInterrupt());
+      const std::span<const SampleInput> samples =
+          std::span(all).subspan(first, std::min<size_t>(profile_.microbatch, all.size() - first));
+      RETURN_IF_ERROR(CallTorch("validation loss", [&] {
+        const at::Tensor losses =
+            ComputeLoss(*model_, MakeMicrobatch(*model_, samples, profile_.microbatch), rows);
+        for (size_t i = 0; i < samples.size(); ++i) sum += losses.data_ptr<float>()[i];
+      }));
+    }
+    return sum / static_cast<double>(all.size());
+  }
+
+  absl::StatusOr<std::string> Preview(PackRun& run, uint32_t index) {
+    const v1::RunSpec& spec = run.trained.spec();
+    const v1::PreviewSpec& preview = spec.preview();
+    generate::PictureRequest request;
+    ASSIGN_OR_RETURN(request.prompt, run.prompts.Encode(preview.prompts(static_cast<int>(index))));
+    ASSIGN_OR_RETURN(request.negative, run.prompts.Encode(preview.negative_prompt()));
+    request.rows = RowsTensor(run.trained);
+    request.sampler = preview.sampler();
+    request.steps = static_cast<int>(preview.steps());
+    request.cfg = preview.cfg();
+    request.seed = preview.seed() + index;
+    request.side = profile_.resolution;
+    request.model_fingerprint = spec.model().fingerprint();
+    return generate::DrawPng(*model_, request, [this] { return CheckInterrupt().ok(); });
+  }
+
+  const PackTrainerOptions options_;
+  PackProfile profile_;
+  std::string model_key_;
+  std::unique_ptr<diffusion::Model> model_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<PackRun> runs_;
+  std::vector<dataset::LatentRequest> requests_;
+  std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_
+  std::map<std::string, dataset::Posterior, std::less<>> latents_;
+  std::atomic<bool> interrupted_{false};
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<session::Trainer>> CreatePackTrainer(
+    const PackTrainerOptions& options) {
+  if (options.blobs == nullptr) return InvalidArgument("a trainer needs a blob store");
+  if (options.threads < 1)
+    return InvalidArgument(fmt::format("threads is {}; expected at least 1", options.threads));
+  std::unique_ptr<session::Trainer> trainer = std::make_unique<PackTrainer>(options);
+  return trainer;
+}
+
+}  // namespace neolog::train
