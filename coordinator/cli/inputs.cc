@@ -1,0 +1,229 @@
+#include "coordinator/cli/inputs.h"
+
+#include <algorithm>
+#include <cctype>
+
+#include <fmt/format.h>
+
+#include "common/base/hash.h"
+#include "common/storage/run_directory.h"
+#include "common/text/prompts.h"
+#include "common/text/splice.h"
+#include "common/text/tokenizer.h"
+#include "coordinator/cli/model_check.h"
+
+namespace neolog::cli {
+namespace {
+
+constexpr uint64_t kMaxImageBytes = 256 << 20;
+
+bool IsImageName(const std::string& name) {
+  static constexpr std::string_view kExtensions[] = {".jpg",  ".jpeg", ".png",  ".webp", ".tif", ".tiff", ".gif",
+                                                     ".heic", ".heif", ".avif", ".bmp",  ".jxl", ".jp2"};
+  const size_t dot = name.rfind('.');
+  if (dot == std::string::npos || dot == 0) return false;
+  std::string extension = name.substr(dot);
+  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  return std::find(std::begin(kExtensions), std::end(kExtensions), extension) != std::end(kExtensions);
+}
+
+/// One run's checks; each adds its problems to the result.
+class Checker {
+ public:
+  Checker(config::ConfigResult& config, const InputDependencies& dependencies) : config_(config), deps_(dependencies) {}
+
+  Inputs Run() {
+    if (Readable("model.path")) CheckModel();
+    if (Readable("data.images")) CheckPictures();
+    CheckWordAndPrompts();
+    CheckLogDir();
+    return std::move(inputs_);
+  }
+
+ private:
+  v1::RunSpec& spec() { return config_.spec; }
+
+  /// Whether the setting was given and nothing is wrong with it so far.
+  bool Readable(std::string_view key) const {
+    return std::none_of(config_.errors.begin(), config_.errors.end(), [&](const config::ConfigError& error) {
+      return error.key == key || (error.key.size() < key.size() && key.substr(0, error.key.size()) == error.key &&
+                                  key[error.key.size()] == '.');
+    });
+  }
+
+  void Report(std::string_view key, std::string_view problem) { config_.errors.push_back(config_.ErrorAt(key, problem)); }
+
+  void CheckModel() {
+    std::vector<std::string> problems;
+    const std::string& path = spec().model().path();
+    const ModelFacts facts = InspectModel(path, &problems);
+    for (const std::string& problem : problems) Report("model.path", problem);
+    if (!problems.empty()) return;
+    spec().mutable_model()->set_text_width(facts.text_width);
+    positions_ = facts.positions;
+    auto tokenizer = Tokenizer::FromFolder(facts.tokenizer_folder);
+    if (tokenizer.ok()) {
+      tokenizer_ = *std::move(tokenizer);
+    } else {
+      Report("model.path", ToStd(tokenizer.status().message()));
+    }
+    const auto fingerprint = ModelFingerprint(path, facts.files, deps_.fingerprint_cache);
+    if (fingerprint.ok()) {
+      spec().mutable_model()->set_fingerprint(*fingerprint);
+    } else {
+      Report("model.path", ToStd(fingerprint.status().message()));
+    }
+  }
+
+  void CheckPictures() {
+    v1::DataSpec& data = *spec().mutable_data();
+    const auto names = deps_.fs->List(data.images());
+    if (!names.ok()) return Report("data.images", ToStd(names.status().message()));
+    size_t bad = 0;
+    size_t candidates = 0;
+    for (const std::string& name : *names) {
+      if (!IsImageName(name)) continue;
+      ++candidates;
+      const std::string path = JoinPath(data.images(), name);
+      if (const absl::Status status = AddPicture(path, name, data); !status.ok()) {
+        ++bad;
+        std::string message(status.message());
+        if (message.find(name) == std::string::npos) message = fmt::format("'{}': {}", path, message);
+        if (data.skip_bad_images()) {
+          inputs_.warnings.push_back(message + "; left out (data.skip_bad_images)");
+        } else {
+          Report("data.images", message);
+        }
+      }
+    }
+    if (candidates == 0) {
+      Report("data.images", fmt::format("the folder '{}' has no pictures; expected jpg, png, webp, tiff, gif, heic or avif "
+                                        "files directly in it", data.images()));
+    } else if (data.samples().empty() && data.skip_bad_images()) {
+      Report("data.images", fmt::format("none of the {} pictures in '{}' can be read", candidates, data.images()));
+    } else if (bad > 0 && !data.skip_bad_images()) {
+      Report("data.images", fmt::format("{} of {} pictures cannot be used; repair or remove them, or set "
+                                        "data.skip_bad_images: true to train without them", bad, candidates));
+    }
+  }
+
+  absl::Status AddPicture(const std::string& path, const std::string& name, v1::DataSpec& data) {
+    ASSIGN_OR_RETURN(const std::string bytes, deps_.fs->Read(path, kMaxImageBytes));
+    if (bytes.empty()) return InvalidArgument(fmt::format("'{}' is empty", path));
+    if (deps_.check_image) RETURN_IF_ERROR(deps_.check_image(bytes));
+    ASSIGN_OR_RETURN(const std::string caption, ReadCaption(path));
+    v1::Sample& sample = *data.add_samples();
+    sample.set_image_digest(Sha256Hex(bytes));
+    sample.set_file_name(name);
+    sample.set_caption(caption);
+    inputs_.pictures.push_back({path, sample.image_digest()});
+    return absl::OkStatus();
+  }
+
+  /// data.templates; false when they cannot be read.
+  bool FillTemplates() {
+    v1::DataSpec& data = *spec().mutable_data();
+    std::vector<std::string> templates;
+    if (data.prompts() == "object") {
+      templates = ObjectTemplates();
+    } else if (data.prompts() == "style") {
+      templates = StyleTemplates();
+    } else if (data.prompts() == "file") {
+      if (!Readable("data.prompt_file") || data.prompt_file().empty()) return false;
+      auto read = ReadTemplateFile(data.prompt_file());
+      if (!read.ok()) {
+        Report("data.prompt_file", ToStd(read.status().message()));
+        return false;
+      }
+      templates = *std::move(read);
+    }
+    for (std::string& text : templates) data.add_templates(std::move(text));
+    return true;
+  }
+
+  /// Every prompt of the run with the word and the captions in it.
+  std::vector<std::string> Prompts(const std::string& word) {
+    const v1::DataSpec& data = spec().data();
+    std::vector<std::string> prompts;
+    if (data.templates().empty()) {
+      for (const v1::Sample& sample : data.samples()) prompts.push_back(FillTemplate(sample.caption(), word, sample.caption()));
+      return prompts;
+    }
+    for (const std::string& text : data.templates()) {
+      if (!UsesFileWords(text)) {
+        prompts.push_back(FillTemplate(text, word, ""));
+        continue;
+      }
+      for (const v1::Sample& sample : data.samples()) prompts.push_back(FillTemplate(text, word, sample.caption()));
+    }
+    return prompts;
+  }
+
+  void CheckWordAndPrompts() {
+    const bool have_prompts = Readable("data.prompts") && FillTemplates();
+    if (spec().word_size() != 1 || !Readable("word.name") || !tokenizer_) return;
+    v1::WordSpec& word = *spec().mutable_word(0);
+    if (word.name().empty()) return;
+    if (const absl::Status status = CheckWord(*tokenizer_, word.name()); !status.ok()) {
+      return Report("word.name", ToStd(status.message()));
+    }
+    const bool captions = spec().data().templates().empty();
+    if (!have_prompts || (captions && spec().data().samples().empty())) return;
+    const std::vector<std::string> prompts = Prompts(word.name());
+    const auto use = CheckPrompts(*tokenizer_, prompts, {word.name(), std::max<int64_t>(1, word.vectors())}, positions_);
+    if (!use.ok()) {
+      const char* key = spec().data().prompts() == "file" ? "data.prompt_file" : "data.prompts";
+      return Report(key, ToStd(use.status().message()));
+    }
+    if (!use->without_word.empty()) {
+      inputs_.warnings.push_back(fmt::format("{} of {} prompts do not contain '{}' and teach it nothing, for example '{}'",
+                                             use->without_word.size(), prompts.size(), word.name(),
+                                             prompts[use->without_word.front()]));
+    }
+  }
+
+  void CheckLogDir() {
+    if (!deps_.check_log_dir || !Readable("name") || !Readable("checkpoint.log_dir") || spec().word_size() != 1) return;
+    if (!IsRunName(spec().name())) return;
+    const RunDirectory folder(spec().checkpoint().log_dir(), spec().name(), spec().word(0).name());
+    const auto owner = RunDirectoryOwner(*deps_.fs, folder);
+    if (!owner.ok()) return Report("checkpoint.log_dir", ToStd(owner.status().message()));
+    if (!owner->empty()) {
+      Report("checkpoint.log_dir",
+             fmt::format("'{}' holds another run, {}; choose another name or log_dir, remove the folder, or go on with that "
+                         "run: neolog resume {}",
+                         folder.path(), *owner, *owner));
+    }
+  }
+
+  config::ConfigResult& config_;
+  const InputDependencies& deps_;
+  Inputs inputs_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  int64_t positions_ = 77;
+};
+
+}  // namespace
+
+Inputs CheckInputs(config::ConfigResult& config, const InputDependencies& dependencies) {
+  return Checker(config, dependencies).Run();
+}
+
+absl::Status UploadPictures(const std::vector<PictureFile>& pictures, FileSystem& fs, BlobStore& blobs,
+                            const std::function<bool()>& keep_going) {
+  std::vector<std::string> digests;
+  for (const PictureFile& picture : pictures) digests.push_back(picture.digest);
+  ASSIGN_OR_RETURN_WITH(const std::vector<bool> present, blobs.Has(digests), "asking which pictures are there");
+  for (size_t i = 0; i < pictures.size(); ++i) {
+    if (!keep_going()) return Aborted("interrupted while pictures were uploaded; nothing was submitted");
+    if (i < present.size() && present[i]) continue;
+    ASSIGN_OR_RETURN(const std::string bytes, fs.Read(pictures[i].path));
+    if (Sha256Hex(bytes) != pictures[i].digest) {
+      return DataLoss(fmt::format("'{}' changed while the run was being started; start it again", pictures[i].path));
+    }
+    RETURN_IF_ERROR_WITH(blobs.Put(bytes), fmt::format("uploading '{}'", pictures[i].path));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace neolog::cli
