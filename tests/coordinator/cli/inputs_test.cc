@@ -1,0 +1,199 @@
+#include "coordinator/cli/inputs.h"
+
+#include <filesystem>
+
+#include "common/storage/posix_file_system.h"
+#include "common/storage/run_directory.h"
+#include "coordinator/cli/model_check.h"
+#include "tests/support/scoped_dir.h"
+#include "tests/support/status_matchers.h"
+
+namespace neolog::cli {
+namespace {
+
+using ::neolog::testing::ReadFileOrDie;
+using ::neolog::testing::ScopedDir;
+using ::neolog::testing::SourcePath;
+using ::neolog::testing::StatusIs;
+using ::neolog::testing::WriteFileOrDie;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+namespace fs = std::filesystem;
+
+/// A run file whose model and pictures a test can spoil.
+class InputsTest : public ::testing::Test {
+ protected:
+  InputsTest() : fs_(MakePosixFileSystem()) {
+    fs::copy(SourcePath("configs/demo/model"), dir_.File("model"), fs::copy_options::recursive);
+    fs::copy(SourcePath("configs/demo/pictures/zesko"), dir_.File("pictures"), fs::copy_options::recursive);
+    dependencies_.fs = fs_.get();
+    dependencies_.fingerprint_cache = dir_.File("fingerprints.json");
+    // Pictures that decode are the ones that begin as a PNG: what the real decoder says has tests of its own.
+    dependencies_.check_image = [](const std::string& bytes) {
+      return bytes.substr(1, 3) == "PNG" ? absl::OkStatus() : InvalidArgument("not a picture");
+    };
+    settings_ = {"name=zesko", "model.path=" + dir_.File("model"), "word.name=zesko", "data.images=" + dir_.File("pictures"),
+                 "checkpoint.log_dir=" + dir_.File("out")};
+  }
+
+  Inputs Check() {
+    config::ConfigSources sources;
+    sources.fs = fs_.get();
+    sources.sets = settings_;
+    sources.working_directory = dir_.path();
+    config_ = config::LoadRunSpec(sources);
+    return CheckInputs(config_, dependencies_);
+  }
+
+  /// All errors as text, one a line.
+  std::string Errors() {
+    Check();
+    std::string text;
+    for (const auto& error : config_.errors) text += error.Text() + "\n";
+    return text;
+  }
+
+  ScopedDir dir_;
+  std::unique_ptr<FileSystem> fs_;
+  InputDependencies dependencies_;
+  std::vector<std::string> settings_;
+  config::ConfigResult config_;
+};
+
+TEST_F(InputsTest, GoodInputs_FillInTheSpec) {
+  WriteFileOrDie(dir_.File("pictures/1.txt"), "a red \n one");
+  const Inputs inputs = Check();
+  EXPECT_TRUE(config_.ok()) << Errors();
+  EXPECT_EQ(config_.spec.model().text_width(), 96u);
+  EXPECT_EQ(config_.spec.data().samples_size(), 6);
+  EXPECT_EQ(config_.spec.data().samples(0).file_name(), "1.png");
+  EXPECT_EQ(config_.spec.data().samples(0).caption(), "a red one");
+  EXPECT_EQ(config_.spec.data().templates_size(), 27);
+  EXPECT_EQ(inputs.pictures.size(), 6u);
+  EXPECT_EQ(inputs.warnings.size(), 0u);
+}
+
+struct BadInput {
+  const char* name;
+  std::vector<std::string> settings;
+  std::function<void(const std::string& dir)> spoil;
+  /// Every one of these stands in the errors.
+  std::vector<const char*> words;
+};
+
+class BadInputTest : public InputsTest, public ::testing::WithParamInterface<BadInput> {};
+
+TEST_P(BadInputTest, IsRefusedWithKeyAndRemedy) {
+  settings_.insert(settings_.end(), GetParam().settings.begin(), GetParam().settings.end());
+  if (GetParam().spoil) GetParam().spoil(dir_.path());
+  const std::string errors = Errors();
+  EXPECT_FALSE(config_.ok());
+  for (const char* word : GetParam().words) EXPECT_THAT(errors, HasSubstr(word));
+}
+
+void Truncate(const std::string& path, size_t size) { fs::resize_file(path, size); }
+
+INSTANTIATE_TEST_SUITE_P(
+    All, BadInputTest,
+    ::testing::Values(
+        BadInput{"NoModelFolder", {"model.path=nowhere"}, nullptr, {"model.path", "there is no folder", "nowhere"}},
+        BadInput{"NotADiffusersFolder", {}, [](const std::string& d) { fs::remove(d + "/model/model_index.json"); },
+                 {"model.path", "model_index.json"}},
+        BadInput{"NoWeights", {}, [](const std::string& d) { fs::remove(d + "/model/unet/diffusion_pytorch_model.safetensors"); },
+                 {"model.path", "unet", ".safetensors"}},
+        BadInput{"CorruptWeights", {}, [](const std::string& d) {
+                   Truncate(d + "/model/unet/diffusion_pytorch_model.safetensors", 5000);
+                 }, {"model.path", "diffusion_pytorch_model.safetensors"}},
+        BadInput{"WidthContradiction", {}, [](const std::string& d) {
+                   WriteFileOrDie(d + "/model/text_encoder/config.json", R"({"hidden_size": 768})");
+                 }, {"model.path", "width 96", "hidden_size 768"}},
+        BadInput{"NoTokenizer", {}, [](const std::string& d) { fs::remove(d + "/model/tokenizer/vocab.json"); },
+                 {"model.path", "vocab.json"}},
+        BadInput{"NoPicturesFolder", {"data.images=nowhere"}, nullptr, {"data.images", "there is no folder"}},
+        BadInput{"EmptyFolder", {}, [](const std::string& d) {
+                   fs::remove_all(d + "/pictures");
+                   fs::create_directory(d + "/pictures");
+                   WriteFileOrDie(d + "/pictures/notes.md", "x");
+                 }, {"data.images", "has no pictures", "jpg, png"}},
+        BadInput{"TwoBadPictures", {}, [](const std::string& d) {
+                   WriteFileOrDie(d + "/pictures/2.png", "text");
+                   WriteFileOrDie(d + "/pictures/5.png", "");
+                 }, {"2.png", "5.png", "2 of 6 pictures", "skip_bad_images: true"}},
+        BadInput{"NothingLeft", {"data.skip_bad_images=true"}, [](const std::string& d) {
+                   for (int i = 1; i <= 6; ++i) WriteFileOrDie(d + "/pictures/" + std::to_string(i) + ".png", "text");
+                 }, {"data.images", "none of the 6 pictures"}},
+        BadInput{"WordInTheVocabulary", {"word.name=circle"}, nullptr, {"word.name", "circle", "vocabulary"}},
+        BadInput{"WordInNoPrompt", {"data.prompts=file", "data.prompt_file=p.txt"},
+                 [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a photo of something\n"); },
+                 {"data.prompt_file", "zesko"}},
+        BadInput{"MisspeltPlaceholder", {"data.prompts=file", "data.prompt_file=p.txt"},
+                 [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a [name]\na [filewrods]\n"); },
+                 {"data.prompt_file", "filewrods"}},
+        BadInput{"WordInNoCaption", {"data.prompts=captions"}, nullptr, {"data.prompts", "zesko"}},
+        BadInput{"BadRate", {"training.learning_rate=0.1:x"}, nullptr, {"training.learning_rate", "0.1:x"}},
+        BadInput{"LogDirOfAnotherRun", {}, [](const std::string& d) {
+                   const auto fs = MakePosixFileSystem();
+                   ASSERT_OK(ClaimRunDirectory(*fs, RunDirectory(d + "/out", "zesko", "zesko"), "zesko-77"));
+                 }, {"checkpoint.log_dir", "zesko-77", "neolog resume zesko-77"}}),
+    [](const auto& info) { return info.param.name; });
+
+TEST_F(InputsTest, ErrorsOfAllKinds_ComeTogether) {
+  settings_.insert(settings_.end(), {"word.name=circle", "training.stesp=3", "training.learning_rate=fast"});
+  WriteFileOrDie(dir_.File("pictures/2.png"), "text");
+  EXPECT_THAT(Errors(), AllOf(HasSubstr("training.stesp"), HasSubstr("training.learning_rate"), HasSubstr("2.png"),
+                              HasSubstr("circle")));
+}
+
+TEST_F(InputsTest, BadPicturesAreLeftOutWhenAskedFor) {
+  settings_.push_back("data.skip_bad_images=true");
+  WriteFileOrDie(dir_.File("pictures/2.png"), "text");
+  const Inputs inputs = Check();
+  EXPECT_TRUE(config_.ok()) << Errors();
+  EXPECT_EQ(config_.spec.data().samples_size(), 5);
+  ASSERT_EQ(inputs.warnings.size(), 1u);
+  EXPECT_THAT(inputs.warnings[0], AllOf(HasSubstr("2.png"), HasSubstr("left out")));
+}
+
+TEST_F(InputsTest, SomePromptsWithoutTheWord_AreAWarning) {
+  WriteFileOrDie(dir_.File("p.txt"), "a photo of [name]\na photo\n");
+  settings_.insert(settings_.end(), {"data.prompts=file", "data.prompt_file=p.txt"});
+  const Inputs inputs = Check();
+  EXPECT_TRUE(config_.ok()) << Errors();
+  ASSERT_EQ(inputs.warnings.size(), 1u);
+  EXPECT_THAT(inputs.warnings[0], HasSubstr("1 of 2 prompts"));
+}
+
+TEST_F(InputsTest, Fingerprint_FollowsTheBytesAndSurvivesTheCache) {
+  std::vector<std::string> problems;
+  const ModelFacts facts = InspectModel(dir_.File("model"), &problems);
+  ASSERT_TRUE(problems.empty());
+  const std::string cache = dir_.File("fingerprints.json");
+  ASSERT_OK_AND_ASSIGN(const std::string first, ModelFingerprint(dir_.File("model"), facts.files, cache));
+  ASSERT_OK_AND_ASSIGN(const std::string cached, ModelFingerprint(dir_.File("model"), facts.files, cache));
+  EXPECT_EQ(first, cached);
+  WriteFileOrDie(cache, "not json");
+  ASSERT_OK_AND_ASSIGN(const std::string again, ModelFingerprint(dir_.File("model"), facts.files, cache));
+  EXPECT_EQ(first, again);
+  WriteFileOrDie(dir_.File("model/unet/config.json"), ReadFileOrDie(dir_.File("model/unet/config.json")) + " ");
+  ASSERT_OK_AND_ASSIGN(const std::string other, ModelFingerprint(dir_.File("model"), facts.files, cache));
+  EXPECT_NE(first, other);
+}
+
+TEST_F(InputsTest, PictureThatChangedMeanwhile_IsNotUploaded) {
+  const Inputs inputs = Check();
+  WriteFileOrDie(dir_.File("pictures/1.png"), "other");
+  class Empty : public BlobStore {
+   public:
+    absl::StatusOr<std::string> Put(std::string_view) override { return std::string(); }
+    absl::StatusOr<std::string> Get(std::string_view) override { return NotFound(""); }
+    absl::StatusOr<std::vector<bool>> Has(const std::vector<std::string>& d) override { return std::vector<bool>(d.size()); }
+  } blobs;
+  EXPECT_THAT(UploadPictures(inputs.pictures, *fs_, blobs, [] { return true; }),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("1.png")));
+  EXPECT_THAT(UploadPictures(inputs.pictures, *fs_, blobs, [] { return false; }),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("nothing was submitted")));
+}
+
+}  // namespace
+}  // namespace neolog::cli
