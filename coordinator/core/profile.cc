@@ -21,7 +21,6 @@ v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapab
   profile.set_precision(spec.model().precision());
   profile.set_threads_per_worker(spec.resources().threads_per_worker());
   profile.set_microbatch(spec.training().microbatch());
-  profile.set_attention("matmul");
   profile.set_layout("nchw");
   return profile;
 }

@@ -7,8 +7,9 @@
 namespace neolog::coordinator {
 
 /// The numeric profile of a run on workers like this one: what the spec says (precision, threads, microbatch) and what
-/// the worker is (instruction set, libtorch build, device). The kernels are fixed in this version: attention "matmul",
-/// layout "nchw".
+/// the worker is (instruction set, libtorch build, device). The layout is "nchw" in this version. The attention kernel
+/// stays empty: workers choose it from the resolution and the model's files, which the coordinator does not open, the
+/// same way everywhere (worker/train/pack_profile.h).
 v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapabilities& worker);
 
 /// Whether a worker computes the bits of a profile. Empty: yes; else why not and what to do, for status and logs.

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <string>
+
+#include "common/base/status.h"
+#include "common/storage/run_directory.h"
+#include "neolog/v1/run.pb.h"
+#include "neolog/v1/run_spec.pb.h"
+
+namespace neolog::coordinator {
+
+/// The bytes of an embedding file with the rows of `state`, named and described from the spec. InvalidArgument when the
+/// state's sizes do not fit its bytes.
+absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1::TrainState& state,
+                                              EmbeddingFormat format);
+
+}  // namespace neolog::coordinator
