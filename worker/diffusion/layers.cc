@@ -17,10 +17,13 @@
 namespace neolog::diffusion {
 namespace {
 
+// The type to count in: fp32 for 16-bit types.
+at::ScalarType Wide(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }
+
 // libtorch's CPU norms take 16-bit inputs with fp32 weights and then count in fp32 throughout; its CUDA norms want one
 // type, and count in fp32 as well.
 WeightReader NormReader(const WeightReader& reader) {
-  return reader.device().is_cpu() ? reader.As(at::kFloat) : reader;
+  return reader.device().is_cpu() ? reader.As(Wide(reader.dtype())) : reader;
 }
 
 // From this many scores of one head on (1024 x 1024) the fused kernel is used under kFlash; see Attention.
@@ -44,7 +47,7 @@ at::Tensor MatmulAttention(const at::Tensor& q, const at::Tensor& k, const at::T
   } else {
     scores = at::baddbmm(at::empty({1, 1, 1}, q.options()).expand({b * heads, tq, tk}), q3, k3, /*beta=*/0, scale);
   }
-  const at::Tensor weights = at::softmax(scores, -1, at::kFloat).to(q.scalar_type());
+  const at::Tensor weights = at::softmax(scores, -1, Wide(q.scalar_type())).to(q.scalar_type());
   return at::bmm(weights, v3).view({b, heads, tq, d}).transpose(1, 2).reshape({b, tq, heads * d});
 }
 

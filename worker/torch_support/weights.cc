@@ -55,12 +55,12 @@ std::vector<int64_t> WeightMap::ShapeOf(const std::string& key) const {
 }
 
 at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
+  asked_[key] = shape.vec();
   const auto it = tensors_.find(key);
   if (it == tensors_.end()) {
     AddError(fmt::format("'{}' is missing (expected shape {})", key, ShapeText(shape)));
     return {};
   }
-  taken_.insert(key);
   if (!it->second.defined()) {
     AddError(fmt::format("'{}' is not a floating-point tensor", key));
     return {};
@@ -78,7 +78,7 @@ void WeightMap::AddError(std::string message) { errors_.push_back(std::move(mess
 absl::Status WeightMap::Finish(const std::vector<std::string>& ignored_suffixes) const {
   std::vector<std::string> problems = errors_;
   for (const auto& [key, tensor] : tensors_) {
-    if (taken_.count(key) != 0) continue;
+    if (asked_.count(key) != 0) continue;
     const bool ignored = std::any_of(ignored_suffixes.begin(), ignored_suffixes.end(), [&key = key](const auto& s) {
       return key.size() >= s.size() && key.compare(key.size() - s.size(), s.size(), s) == 0;
     });

@@ -2,7 +2,6 @@
 
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +34,8 @@ class WeightMap {
   /// The tensor under `key`, as it lies in the file. An undefined tensor, and an error kept for Finish, when the key is
   /// missing, the shape differs or the type is not a floating one.
   at::Tensor Take(const std::string& key, at::IntArrayRef shape);
+  /// Every key that Take was asked for, with the expected shape: what a configuration needs.
+  const std::map<std::string, std::vector<int64_t>>& asked() const { return asked_; }
   /// Keeps an error for Finish.
   void AddError(std::string message);
 
@@ -47,7 +48,7 @@ class WeightMap {
 
   std::string name_;
   std::map<std::string, at::Tensor> tensors_;
-  std::set<std::string> taken_;
+  std::map<std::string, std::vector<int64_t>> asked_;
   std::vector<std::string> errors_;
 };
 
