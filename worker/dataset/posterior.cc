@@ -1,13 +1,21 @@
 #include "worker/dataset/posterior.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <cstring>
 
 #include "common/base/hash.h"
+#include "worker/torch_support/call.h"
 
 namespace neolog::dataset {
+
+at::Tensor PixelsOf(const Image& image) {
+  at::Tensor bytes = at::empty({image.height, image.width, 3}, at::kByte);
+  std::memcpy(bytes.data_ptr<uint8_t>(), image.rgb.data(), image.rgb.size());
+  return (bytes.permute({2, 0, 1}).unsqueeze(0).to(at::kFloat) / 127.5 - 1).contiguous();
+}
 
 LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t resolution,
                               bool flip) {
@@ -34,6 +42,23 @@ std::vector<LatentRequest> LatentRequests(const v1::RunSpec& spec, uint32_t reso
     if (spec.data().flip()) requests.push_back(LatentRequestOf(spec, image, resolution, true));
   }
   return requests;
+}
+
+absl::StatusOr<std::string> EncodePosterior(const diffusion::Model& model, BlobStore& blobs,
+                                            const LatentRequest& request) {
+  ASSIGN_OR_RETURN_WITH(const std::string file, blobs.Get(request.image_digest),
+                        fmt::format("fetching picture '{}'", request.file_name));
+  ASSIGN_OR_RETURN(const Image decoded, DecodeImage(file, request.file_name));
+  ASSIGN_OR_RETURN_WITH(const Image square,
+                        PrepareSquare(decoded, static_cast<int>(request.resolution), request.flip),
+                        fmt::format("picture '{}'", request.file_name));
+  return torch_support::CallTorch(fmt::format("encoding picture '{}'", request.file_name), [&] {
+    const at::NoGradGuard no_grad;
+    const auto [mean, logvar] = model.EncodeImage(PixelsOf(square));
+    const at::Tensor moments = at::stack({mean[0], logvar[0]}).cpu().contiguous();
+    return std::string(reinterpret_cast<const char*>(moments.data_ptr<float>()),
+                       static_cast<size_t>(moments.numel()) * sizeof(float));
+  });
 }
 
 absl::StatusOr<Posterior> ParsePosterior(std::string_view bytes, const diffusion::ModelInfo& info,

@@ -8,11 +8,15 @@
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/image/image.h"
 #include "common/storage/blob_store.h"
 #include "neolog/v1/run_spec.pb.h"
 #include "worker/diffusion/model.h"
 
 namespace neolog::dataset {
+
+/// The picture as the VAE takes it: [1, 3, height, width] float32, byte / 127.5 - 1.
+at::Tensor PixelsOf(const Image& image);
 
 /// A picture as the VAE is to see it, and the name its posterior is kept under.
 struct LatentRequest {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/base/version.h"
-#include "common/image/image.h"
+#include "common/image/png.h"
 #include "common/plan/philox.h"
 #include "worker/diffusion/samplers.h"
 #include "worker/torch_support/call.h"
@@ -72,7 +72,7 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
                              BothRows(request.negative.slots, request.prompt.slots), request.rows);
         const auto predict = [&](const at::Tensor& x, double timestep) {
           const at::Tensor both =
-              model.PredictNoise(at::cat({x, x}), at::full({2}, timestep, at::kFloat), text);
+              model.PredictNoise(at::cat({x, x}), at::full({2}, timestep, x.options()), text);
           return diffusion::GuidedPrediction{both.narrow(0, 0, 1), both.narrow(0, 1, 1)};
         };
         const int64_t side = request.side / info.latent_factor;
@@ -101,6 +101,21 @@ std::string PictureParameters(const PictureRequest& request) {
     text += ", Model hash: " + request.model_fingerprint.substr(0, kShortHash);
   }
   return text + fmt::format(", Version: neolog {}", kVersion);
+}
+
+absl::StatusOr<std::string> DrawPng(const diffusion::Model& model, const PictureRequest& request,
+                                    const KeepGoing& keep_going) {
+  ASSIGN_OR_RETURN(const at::Tensor picture, DrawPicture(model, request, keep_going));
+  Image image;
+  RETURN_IF_ERROR(CallTorch("writing a picture", [&] {
+    // Rounded as diffusers does it; A1111 cuts off instead.
+    const at::Tensor bytes = (picture.permute({1, 2, 0}) * 255).round().to(at::kByte).contiguous();
+    image.height = static_cast<int>(bytes.size(0));
+    image.width = static_cast<int>(bytes.size(1));
+    image.rgb.assign(reinterpret_cast<const char*>(bytes.data_ptr<uint8_t>()),
+                     static_cast<size_t>(bytes.numel()));
+  }));
+  return EncodePng(image, {{"parameters", PictureParameters(request)}});
 }
 
 }  // namespace neolog::generate

@@ -2,12 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/image/png.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/train/demo_pack.h"
 
@@ -94,23 +95,6 @@ TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
   EXPECT_EQ(payload, full_batch->ComputeMicrobatches({0, 2}).value().substr(0, payload.size()));
 }
 
-TEST_F(PackTrainerTest, ASlotAndItsNeighbours_DoNotChangeASample) {
-  // Sample 1 stands in slot 1 of microbatches of four; as first sample of a run of its own it
-  // stands in slot 0.
-  v1::RunSpec spec = Spec();
-  spec.mutable_training()->set_microbatch(4);
-  auto trainer = Train({spec});
-  const std::string all = trainer->ComputeMicrobatches({0, 1}).value();
-  const size_t sample = all.size() / 4;
-  // The same numbers of samples 0..3 come in other slots when a batch of three cuts the run
-  // elsewhere.
-  v1::RunSpec three = spec;
-  three.mutable_training()->set_batch_size(3);
-  three.mutable_training()->set_microbatch(4);
-  auto other = Train({three});
-  EXPECT_EQ(other->ComputeMicrobatches({0, 1}).value(), all.substr(0, 3 * sample));
-}
-
 TEST_F(PackTrainerTest, SavedState_GoesOnToTheBytesOfAStraightRun) {
   const std::string straight = Alone(Spec(), 8);
   v1::Assignment assignment = AssignmentOf({Spec()});
@@ -157,6 +141,7 @@ TEST_F(PackTrainerTest, NotFiniteNumber_IsRefusedAndOnlyItsRunStops) {
 TEST_F(PackTrainerTest, RemovedAndFinishedRuns_LeaveThePack) {
   v1::RunSpec brief = OtherSpec();
   brief.mutable_training()->set_learning_rate("0.005:2");
+  brief.mutable_training()->set_warmup_steps(0);
   auto pack = Train({Spec(), brief, Spec("again")});
   EXPECT_EQ(pack->MicrobatchCount(), 6u);
   Step(*pack);
@@ -302,6 +287,42 @@ TEST_F(PackTrainerTest, Artifacts_AreDueEverySoManyStepsAndAfterTheLast) {
   EXPECT_EQ(trainer->MakeArtifact(0, 0)->report.value(), artifact->report.value());
   EXPECT_THAT(trainer->MakeArtifact(0, 1),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("artifact 1")));
+}
+
+TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
+  v1::RunSpec spec = Spec();
+  v1::PreviewSpec* preview = spec.mutable_preview();
+  preview->set_every_steps(1);
+  preview->add_prompts("a photo of zesko");
+  preview->add_prompts("a photo of a square");
+  preview->set_sampler("ddim");
+  preview->set_steps(3);
+  preview->set_cfg(4);
+  preview->set_seed(5);
+  auto trainer = Train({spec});
+  EXPECT_EQ(trainer->ArtifactCount(0), 0u);
+  Step(*trainer);
+  ASSERT_EQ(trainer->ArtifactCount(0), 2u);
+  const std::string state = trainer->SaveState(0);
+  const auto first = trainer->MakeArtifact(0, 0);
+  const auto second = trainer->MakeArtifact(0, 1);
+  ASSERT_OK(first);
+  ASSERT_OK(second);
+  EXPECT_EQ(first->report.kind(), v1::ArtifactReport::KIND_PREVIEW);
+  EXPECT_EQ(second->report.index(), 1u);
+  EXPECT_THAT(ReadPngText(first->bytes, "preview")->at(0).second,
+              HasSubstr("a photo of zesko\nSteps: 3, Sampler: DDIM"));
+  EXPECT_THAT(ReadPngText(second->bytes, "preview")->at(0).second,
+              HasSubstr("Seed: 6, Size: 64x64"));
+  EXPECT_EQ(trainer->SaveState(0), state);
+
+  Step(*trainer);
+  EXPECT_NE(trainer->MakeArtifact(0, 0)->bytes, first->bytes) << "the rows have moved";
+  EXPECT_EQ(trainer->MakeArtifact(0, 1)->bytes, second->bytes)
+      << "this prompt does not hold the word";
+  trainer->Interrupt();
+  EXPECT_THAT(trainer->MakeArtifact(0, 0),
+              StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));
 }
 
 }  // namespace
