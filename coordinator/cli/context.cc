@@ -1,8 +1,8 @@
 #include "coordinator/cli/context.h"
 
-#include <sys/stat.h>
-
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -19,6 +19,24 @@ constexpr absl::Duration kLocalStart = absl::Seconds(20);
 bool Exists(const std::string& path) {
   std::error_code error;
   return std::filesystem::exists(path, error);
+}
+
+/// The embedding files of a run whose folder is on this host. The coordinator writes them just after it says that the run
+/// ended, so they may need a moment.
+std::vector<std::string> EmbeddingFiles(const v1::RunInfo& run, const RunDirectory& folder, const Clock& clock) {
+  std::vector<std::string> expected;
+  for (const std::string& format : run.spec().checkpoint().formats()) {
+    expected.push_back(folder.FinalEmbedding(format == "a1111" ? EmbeddingFormat::kA1111 : EmbeddingFormat::kDiffusers));
+  }
+  const SteadyTime deadline = clock.SteadyNow() + absl::Seconds(10);
+  std::vector<std::string> found;
+  for (const std::string& path : expected) {
+    while (!Exists(path) && Exists(folder.path()) && clock.SteadyNow() < deadline) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    if (Exists(path)) found.push_back(path);
+  }
+  return found;
 }
 
 std::string CoordinatorFlag(const Context& context) {
@@ -50,6 +68,7 @@ absl::StatusOr<Session> ConnectExisting(Context& context) {
     RETURN_IF_ERROR(cluster.status());
     session.cluster = *std::move(cluster);
     target = session.cluster->target();
+    session.cluster->WaitForListener(kLocalStart);
   }
   ASSIGN_OR_RETURN(session.client, MakeGrpcClient(target));
   RETURN_IF_ERROR(WaitForCoordinator(*session.client, context.local() ? kLocalStart : absl::ZeroDuration()));
@@ -62,6 +81,7 @@ absl::StatusOr<Session> ConnectOrStart(Context& context, bool on_demand) {
   ASSIGN_OR_RETURN(const Programs programs, FindPrograms(context.self_path));
   Session session;
   ASSIGN_OR_RETURN(session.cluster, LocalCluster::ConnectOrStart(dir, programs, on_demand, *context.console));
+  session.cluster->WaitForListener(kLocalStart);
   ASSIGN_OR_RETURN(session.client, MakeGrpcClient(session.cluster->target()));
   const absl::Status reached = WaitForCoordinator(*session.client, kLocalStart);
   if (absl::IsUnavailable(reached)) {
@@ -124,13 +144,9 @@ void PrintOutcome(Context& context, const v1::RunInfo& run) {
   console.Note(fmt::format("Everything is in {}", run.log_dir()));
   const std::string log_dir = std::filesystem::path(run.log_dir()).parent_path().string();
   const RunDirectory folder(log_dir, std::filesystem::path(run.log_dir()).filename().string(), word);
-  std::string first;
-  for (const EmbeddingFormat format : {EmbeddingFormat::kA1111, EmbeddingFormat::kDiffusers}) {
-    const std::string path = folder.FinalEmbedding(format);
-    if (!Exists(path)) continue;
-    console.Print(path + "\n");
-    if (first.empty()) first = path;
-  }
+  const std::vector<std::string> files = EmbeddingFiles(run, folder, *context.clock);
+  for (const std::string& path : files) console.Print(path + "\n");
+  const std::string first = files.empty() ? "" : files.front();
   if (!first.empty() && run.state() == v1::RUN_STATE_COMPLETED) {
     console.Note(fmt::format("Next: copy {} into the embeddings folder of your Stable Diffusion program and type '{}' in a "
                              "prompt.",

@@ -25,14 +25,15 @@ std::string Trim(std::string text) {
   return text;
 }
 
-Check CheckProgram(const std::string& path) {
+/// `ask` makes the program print its version.
+Check CheckProgram(const std::string& path, const std::string& ask) {
   const std::string name = path.substr(path.rfind('/') + 1);
   SpawnOptions spawn;
-  spawn.argv = {path, "--version"};
+  spawn.argv = {path, ask};
   const auto result = RunCommand(spawn, absl::Seconds(20));
   if (!result.ok()) return {name, false, std::string(result.status().message())};
   if (!result->exit.success()) {
-    return {name, false, fmt::format("'{} --version' ended with {}: {}", path, result->exit.ToString(), Trim(result->err))};
+    return {name, false, fmt::format("'{} {}' ended with {}: {}", path, ask, result->exit.ToString(), Trim(result->err))};
   }
   const std::string version = Trim(result->out);
   if (version.find(kVersion) == std::string::npos) {
@@ -96,8 +97,8 @@ ExitCode DoctorCommand(Context& context, OutputFormat format) {
   checks.push_back({"neolog", true, fmt::format("{} ({})", context.self_path, kVersion)});
   const std::string folder = context.self_path.substr(0, context.self_path.rfind('/'));
   const std::string worker = folder + "/neolog-worker";
-  checks.push_back(CheckProgram(folder + "/neolog-coordinator"));
-  checks.push_back(CheckProgram(worker));
+  checks.push_back(CheckProgram(folder + "/neolog-coordinator", "--version"));
+  checks.push_back(CheckProgram(worker, "version"));
   if (checks.back().ok) checks.push_back(CheckDevices(worker, devices));
   if (const auto dir = ResolveStateDir(context.env); dir.ok()) {
     const absl::Status state = CheckStateDir(*dir);

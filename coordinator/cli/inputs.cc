@@ -6,25 +6,25 @@
 #include <fmt/format.h>
 
 #include "common/base/hash.h"
+#include "common/image/image.h"
 #include "common/storage/run_directory.h"
 #include "common/text/prompts.h"
 #include "common/text/splice.h"
 #include "common/text/tokenizer.h"
+#include "coordinator/cli/init_file.h"
 #include "coordinator/cli/model_check.h"
 
 namespace neolog::cli {
 namespace {
 
-constexpr uint64_t kMaxImageBytes = 256 << 20;
-
-bool IsImageName(const std::string& name) {
-  static constexpr std::string_view kExtensions[] = {".jpg",  ".jpeg", ".png",  ".webp", ".tif", ".tiff", ".gif",
-                                                     ".heic", ".heif", ".avif", ".bmp",  ".jxl", ".jp2"};
+/// Also formats that are refused: whoever put one there meant it as a picture.
+bool LooksLikeAPicture(const std::string& name) {
+  if (HasImageExtension(name)) return true;
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos || dot == 0) return false;
   std::string extension = name.substr(dot);
   std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
-  return std::find(std::begin(kExtensions), std::end(kExtensions), extension) != std::end(kExtensions);
+  return extension == ".bmp" || extension == ".jxl" || extension == ".jp2" || extension == ".svg";
 }
 
 /// One run's checks; each adds its problems to the result.
@@ -82,7 +82,7 @@ class Checker {
     size_t bad = 0;
     size_t candidates = 0;
     for (const std::string& name : *names) {
-      if (!IsImageName(name)) continue;
+      if (!LooksLikeAPicture(name)) continue;
       ++candidates;
       const std::string path = JoinPath(data.images(), name);
       if (const absl::Status status = AddPicture(path, name, data); !status.ok()) {
@@ -109,8 +109,7 @@ class Checker {
 
   absl::Status AddPicture(const std::string& path, const std::string& name, v1::DataSpec& data) {
     ASSIGN_OR_RETURN(const std::string bytes, deps_.fs->Read(path, kMaxImageBytes));
-    if (bytes.empty()) return InvalidArgument(fmt::format("'{}' is empty", path));
-    if (deps_.check_image) RETURN_IF_ERROR(deps_.check_image(bytes));
+    RETURN_IF_ERROR(DecodeImage(bytes, path));
     ASSIGN_OR_RETURN(const std::string caption, ReadCaption(path));
     v1::Sample& sample = *data.add_samples();
     sample.set_image_digest(Sha256Hex(bytes));
@@ -166,6 +165,14 @@ class Checker {
     if (word.name().empty()) return;
     if (const absl::Status status = CheckWord(*tokenizer_, word.name()); !status.ok()) {
       return Report("word.name", ToStd(status.message()));
+    }
+    if (!word.init_file().empty() && Readable("word.init_file")) {
+      auto rows = ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_width(), *deps_.fs);
+      if (rows.ok()) {
+        word.set_initial_rows(*std::move(rows));
+      } else {
+        Report("word.init_file", ToStd(rows.status().message()));
+      }
     }
     const bool captions = spec().data().templates().empty();
     if (!have_prompts || (captions && spec().data().samples().empty())) return;

@@ -12,8 +12,6 @@ namespace neolog::cli {
 /// What the checks need from outside, so that tests can replace it.
 struct InputDependencies {
   FileSystem* fs = nullptr;
-  /// Whether the bytes of a picture decode; an error says why not.
-  std::function<absl::Status(const std::string& bytes)> check_image;
   /// Where hashes of model files are kept.
   std::string fingerprint_cache;
   /// False when an idempotency key may name the very run that log_dir holds.

@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
+#include <thread>
 
 #include <fmt/format.h>
 
@@ -70,7 +72,7 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Connect(const StateD
   ASSIGN_OR_RETURN(const SupervisorReply info, connection->Call({}));
   RETURN_IF_ERROR_WITH(CheckVersion(kVersion, info.version, "the local cluster that runs"),
                        "stop it with its own `neolog down` first");
-  return std::unique_ptr<LocalCluster>(new LocalCluster(std::move(connection), info.target));
+  return std::unique_ptr<LocalCluster>(new LocalCluster(dir, std::move(connection), info.target));
 }
 
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const StateDir& dir, const Programs& programs,
@@ -88,6 +90,15 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const
 
 absl::StatusOr<SupervisorReply> LocalCluster::Ensure(uint32_t workers, uint32_t threads, const std::string& device) {
   return connection_->Call({SupervisorRequest::Op::kEnsure, workers, threads, device});
+}
+
+bool LocalCluster::WaitForListener(absl::Duration timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
+  while (!SupervisorConnection::Connect(dir_.CoordinatorSocket()).ok()) {
+    if (std::chrono::steady_clock::now() >= deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return true;
 }
 
 absl::Status LocalCluster::Keep() { return connection_->Call({SupervisorRequest::Op::kKeep}).status(); }
@@ -114,8 +125,9 @@ Trouble TroubleOf(const SupervisorReply& info) {
     }
     trouble.who += child.name + " ";
     trouble.text += fmt::format("{} keeps ending ({}, {} times); its log '{}' ends with:\n{}", child.name, child.last_exit,
-                                child.restarts, child.log, TailOfFile(child.log, 5));
+                                child.restarts, child.log, TailOfFile(child.log, 3));
   }
+  if (!trouble.text.empty() && trouble.text.back() == '\n') trouble.text.pop_back();
   trouble.hopeless = trouble.hopeless || (workers > 0 && hopeless_workers == workers);
   return trouble;
 }

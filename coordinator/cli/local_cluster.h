@@ -44,6 +44,9 @@ class LocalCluster {
 
   /// At least `workers` workers with `threads` threads on `device`.
   absl::StatusOr<SupervisorReply> Ensure(uint32_t workers, uint32_t threads, const std::string& device);
+  /// Waits until the coordinator listens on its socket, so that no gRPC channel meets a closed door and backs off for a
+  /// second. False when it does not within `timeout`.
+  bool WaitForListener(absl::Duration timeout);
   /// Stay until told to leave.
   absl::Status Keep();
   absl::StatusOr<SupervisorReply> Info();
@@ -51,9 +54,10 @@ class LocalCluster {
   absl::Status Down(absl::Duration timeout);
 
  private:
-  LocalCluster(std::unique_ptr<SupervisorConnection> connection, std::string target)
-      : connection_(std::move(connection)), target_(std::move(target)) {}
+  LocalCluster(StateDir dir, std::unique_ptr<SupervisorConnection> connection, std::string target)
+      : dir_(std::move(dir)), connection_(std::move(connection)), target_(std::move(target)) {}
 
+  StateDir dir_;
   std::unique_ptr<SupervisorConnection> connection_;
   std::string target_;
   bool started_here_ = false;

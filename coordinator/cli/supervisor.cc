@@ -254,6 +254,7 @@ void Supervisor::Ensure(const SupervisorRequest& request) {
   for (uint32_t index = 0; have < request.workers; ++index) {
     const std::string id = fmt::format("w{}", index);
     if (taken.count(id) > 0) continue;
+    mkdir(options_.dir.WorkerState(id).c_str(), 0700);  // an error shows when the worker wants to use it
     auto worker = std::make_unique<Child>();
     worker->name = id;
     worker->argv = {options_.worker_program, "run", "--coordinator", options_.dir.CoordinatorTarget(), "--id", id,

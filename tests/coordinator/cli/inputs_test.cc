@@ -2,15 +2,17 @@
 
 #include <filesystem>
 
+#include "common/embedding/embedding.h"
 #include "common/storage/posix_file_system.h"
-#include "common/storage/run_directory.h"
 #include "coordinator/cli/model_check.h"
+#include "tests/coordinator/cli/claim_folder.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 
 namespace neolog::cli {
 namespace {
 
+using ::neolog::cli::testing::ClaimFolder;
 using ::neolog::testing::ReadFileOrDie;
 using ::neolog::testing::ScopedDir;
 using ::neolog::testing::SourcePath;
@@ -29,10 +31,6 @@ class InputsTest : public ::testing::Test {
     fs::copy(SourcePath("configs/demo/pictures/zesko"), dir_.File("pictures"), fs::copy_options::recursive);
     dependencies_.fs = fs_.get();
     dependencies_.fingerprint_cache = dir_.File("fingerprints.json");
-    // Pictures that decode are the ones that begin as a PNG: what the real decoder says has tests of its own.
-    dependencies_.check_image = [](const std::string& bytes) {
-      return bytes.substr(1, 3) == "PNG" ? absl::OkStatus() : InvalidArgument("not a picture");
-    };
     settings_ = {"name=zesko", "model.path=" + dir_.File("model"), "word.name=zesko", "data.images=" + dir_.File("pictures"),
                  "checkpoint.log_dir=" + dir_.File("out")};
   }
@@ -92,6 +90,15 @@ TEST_P(BadInputTest, IsRefusedWithKeyAndRemedy) {
   for (const char* word : GetParam().words) EXPECT_THAT(errors, HasSubstr(word));
 }
 
+std::string Sd15Embedding() {
+  Embedding embedding;
+  embedding.name = "old";
+  embedding.vectors = 1;
+  embedding.width = 768;
+  embedding.values.assign(768, 0.5f);
+  return *WriteEmbedding(embedding, EmbeddingFormat::kA1111);
+}
+
 void Truncate(const std::string& path, size_t size) { fs::resize_file(path, size); }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -120,6 +127,8 @@ INSTANTIATE_TEST_SUITE_P(
                    WriteFileOrDie(d + "/pictures/2.png", "text");
                    WriteFileOrDie(d + "/pictures/5.png", "");
                  }, {"2.png", "5.png", "2 of 6 pictures", "skip_bad_images: true"}},
+        BadInput{"FormatThatIsNotRead", {}, [](const std::string& d) { WriteFileOrDie(d + "/pictures/7.bmp", "BM123"); },
+                 {"7.bmp", "convert"}},
         BadInput{"NothingLeft", {"data.skip_bad_images=true"}, [](const std::string& d) {
                    for (int i = 1; i <= 6; ++i) WriteFileOrDie(d + "/pictures/" + std::to_string(i) + ".png", "text");
                  }, {"data.images", "none of the 6 pictures"}},
@@ -131,10 +140,14 @@ INSTANTIATE_TEST_SUITE_P(
                  [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a [name]\na [filewrods]\n"); },
                  {"data.prompt_file", "filewrods"}},
         BadInput{"WordInNoCaption", {"data.prompts=captions"}, nullptr, {"data.prompts", "zesko"}},
+        BadInput{"InitFileOfAnotherModel", {"word.init_file=sd15.pt"}, [](const std::string& d) {
+                   WriteFileOrDie(d + "/sd15.pt", Sd15Embedding());
+                 }, {"word.init_file", "768", "96"}},
+        BadInput{"InitFileThatIsNone", {"word.init_file=x.pt"},
+                 [](const std::string& d) { WriteFileOrDie(d + "/x.pt", "hello"); }, {"word.init_file", "x.pt"}},
         BadInput{"BadRate", {"training.learning_rate=0.1:x"}, nullptr, {"training.learning_rate", "0.1:x"}},
         BadInput{"LogDirOfAnotherRun", {}, [](const std::string& d) {
-                   const auto fs = MakePosixFileSystem();
-                   ASSERT_OK(ClaimRunDirectory(*fs, RunDirectory(d + "/out", "zesko", "zesko"), "zesko-77"));
+                   ClaimFolder(d + "/out", "zesko", "zesko-77");
                  }, {"checkpoint.log_dir", "zesko-77", "neolog resume zesko-77"}}),
     [](const auto& info) { return info.param.name; });
 

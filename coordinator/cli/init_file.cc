@@ -1,0 +1,32 @@
+#include "coordinator/cli/init_file.h"
+
+#include <bit>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "common/embedding/embedding.h"
+
+namespace neolog::cli {
+namespace {
+
+// 1,000 vectors of width 16,384 as float64 and some overhead: more is no embedding.
+constexpr uint64_t kMaxFileBytes = 160 << 20;
+
+}  // namespace
+
+absl::StatusOr<std::string> ReadInitialRows(const std::string& path, uint32_t vectors, uint32_t width, FileSystem& fs) {
+  static_assert(std::endian::native == std::endian::little);
+  ASSIGN_OR_RETURN(const std::string bytes, fs.Read(path, kMaxFileBytes));
+  ASSIGN_OR_RETURN(const Embedding embedding, ReadEmbedding(bytes, path));
+  RETURN_IF_ERROR(CheckWidth(embedding, width, path));
+  if (embedding.vectors != vectors) {
+    return InvalidArgument(fmt::format("'{}' holds {} vectors, but word.vectors is {}: set word.vectors to {}", path,
+                                       embedding.vectors, vectors, embedding.vectors));
+  }
+  std::string rows(embedding.values.size() * sizeof(float), '\0');
+  std::memcpy(rows.data(), embedding.values.data(), rows.size());
+  return rows;
+}
+
+}  // namespace neolog::cli

@@ -1,0 +1,27 @@
+// neolog-test-worker: the real agent, session and peer collective around a trainer without a model, so that tests can
+// kill processes at every moment of a run that takes milliseconds a step and needs no libtorch.
+
+#include <cstdlib>
+#include <string>
+
+#include "common/base/log.h"
+#include "tests/worker/session/fake_trainer.h"
+#include "worker/agent/run_command.h"
+
+// Arguments: COORDINATOR ID STATE_DIR MICROSECONDS_PER_MICROBATCH
+int main(int argc, char** argv) {
+  if (argc != 5) return 2;
+  neolog::InitLogging("neolog-test-worker", "info", false);
+  neolog::agent::Compute compute;
+  compute.capabilities.set_instruction_set("none");
+  compute.capabilities.set_torch_build("none");
+  compute.capabilities.set_device("cpu");
+  compute.capabilities.set_threads(1);
+  compute.capabilities.add_precisions("fp32");
+  const auto time = absl::Microseconds(std::atoi(argv[4]));
+  compute.make_trainer = [time](const neolog::agent::RunOptions&, neolog::BlobStore*)
+      -> absl::StatusOr<std::unique_ptr<neolog::session::Trainer>> {
+    return std::make_unique<neolog::testing::FakeTrainer>(neolog::testing::FakeTrainerOptions{.microbatch_time = time});
+  };
+  return neolog::agent::RunWorker({.coordinator = argv[1], .id = argv[2], .state_dir = argv[3]}, compute);
+}

@@ -1,0 +1,121 @@
+// The whole program as a user runs it: neolog, neolog-coordinator and neolog-worker as processes, the demo's model, real
+// pictures. What changes from test to test is what happens on the way; the bytes at the end must not.
+
+#include <signal.h>
+
+#include <gmock/gmock.h>
+
+#include "tests/integration/local_cluster.h"
+
+namespace neolog {
+namespace {
+
+using ::neolog::testing::Eventually;
+using ::neolog::testing::LocalClusterForTest;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr int kSteps = 40;
+
+/// The embedding files of the run that nothing happened to, trained once by one worker.
+const std::string& UndisturbedBytes() {
+  static const std::string bytes = [] {
+    LocalClusterForTest cluster;
+    const CommandResult result = cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "1"});
+    EXPECT_TRUE(result.exit.success()) << result.err;
+    EXPECT_THAT(result.out, AllOf(HasSubstr("zesko.pt\n"), HasSubstr("zesko.safetensors\n")));
+    EXPECT_THAT(result.err, HasSubstr("is learned"));
+    return cluster.EmbeddingBytes("zesko");
+  }();
+  return bytes;
+}
+
+TEST(TrainTest, AnyNumberOfWorkers_GivesTheSameBytes) {
+  ASSERT_FALSE(UndisturbedBytes().empty());
+  for (const char* workers : {"2", "3"}) {
+    LocalClusterForTest cluster;
+    const CommandResult result = cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", workers});
+    ASSERT_TRUE(result.exit.success()) << result.err;
+    EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes()) << workers << " workers";
+  }
+}
+
+TEST(TrainTest, KilledWorkerAndCoordinator_ChangeNothing) {
+  LocalClusterForTest cluster;
+  const CommandResult submitted = cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "2", "--detach"});
+  ASSERT_TRUE(submitted.exit.success()) << submitted.err;
+  ASSERT_TRUE(Eventually([&] { return cluster.StepOf("zesko") >= 3; }));
+  const auto workers = cluster.WorkerPids();
+  ASSERT_EQ(workers.count("w1"), 1u);
+  kill(workers.at("w1"), SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return cluster.StepOf("zesko") >= 12; }));
+  const pid_t coordinator = cluster.CoordinatorPid();
+  ASSERT_GT(coordinator, 1);
+  kill(coordinator, SIGKILL);
+  ASSERT_TRUE(Eventually([&] { return cluster.CoordinatorPid() > 1 && cluster.CoordinatorPid() != coordinator; }));
+  const CommandResult waited = cluster.Neolog({"wait", "zesko"});
+  EXPECT_TRUE(waited.exit.success()) << waited.err;
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes());
+}
+
+TEST(TrainTest, PauseAndResumeOnMoreWorkers_ChangeNothing) {
+  LocalClusterForTest cluster;
+  const CommandResult submitted = cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "1", "--detach"});
+  ASSERT_TRUE(submitted.exit.success()) << submitted.err;
+  ASSERT_TRUE(Eventually([&] { return cluster.StepOf("zesko") >= 3; }));
+  const CommandResult paused = cluster.Neolog({"pause", "zesko"});
+  ASSERT_TRUE(paused.exit.success()) << paused.err;
+  EXPECT_EQ(cluster.Neolog({"wait", "zesko"}).exit.code, 75);
+  EXPECT_LT(cluster.StepOf("zesko"), kSteps);
+  const CommandResult resumed = cluster.Neolog({"resume", "zesko", "--workers", "2"});
+  EXPECT_TRUE(resumed.exit.success()) << resumed.err;
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes());
+}
+
+TEST(TrainTest, AnotherRunAtTheSameTime_ChangesNothing) {
+  LocalClusterForTest cluster;
+  for (const char* word : {"wimbra", "zesko"}) {
+    const CommandResult submitted = cluster.Neolog({"train", cluster.RunFile(word, kSteps), "--workers", "2", "--detach"});
+    ASSERT_TRUE(submitted.exit.success()) << submitted.err;
+  }
+  for (const char* word : {"wimbra", "zesko"}) {
+    const CommandResult waited = cluster.Neolog({"wait", word});
+    EXPECT_TRUE(waited.exit.success()) << waited.err;
+  }
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes());
+}
+
+TEST(TrainTest, ClientThatLeaves_DoesNotStopTheRun) {
+  LocalClusterForTest cluster;
+  auto train = cluster.Start({"train", cluster.RunFile("zesko", kSteps), "--workers", "1"});
+  ASSERT_TRUE(Eventually([&] { return cluster.StepOf("zesko") >= 2; }));
+  ASSERT_TRUE(train->Signal(SIGINT).ok());
+  const auto exit = train->Wait(absl::Minutes(1));
+  ASSERT_TRUE(exit.ok());
+  EXPECT_EQ(exit->code, 130);
+  EXPECT_THAT(cluster.StartedErr(), AllOf(HasSubstr("The run goes on"), HasSubstr("neolog logs -f zesko")));
+  EXPECT_TRUE(cluster.Neolog({"wait", "zesko"}).exit.success());
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes());
+}
+
+TEST(TrainTest, NumbersThatOverflow_FailTheRunWithWhatToTry) {
+  LocalClusterForTest cluster;
+  const CommandResult result =
+      cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "1", "--set", "training.learning_rate=1e38"});
+  EXPECT_EQ(result.exit.code, 5) << result.err;
+  EXPECT_THAT(result.err, AllOf(HasSubstr("failed"), HasSubstr("step"), HasSubstr("rate")));
+}
+
+TEST(TrainTest, SecondRunIntoTheSameFolder_IsRefusedBeforeAnythingStarts) {
+  LocalClusterForTest cluster;
+  const std::string file = cluster.RunFile("zesko", 2);
+  ASSERT_TRUE(cluster.Neolog({"train", file, "--workers", "1"}).exit.success());
+  const std::string before = cluster.EmbeddingBytes("zesko");
+  const CommandResult again = cluster.Neolog({"train", file, "--workers", "1"});
+  EXPECT_EQ(again.exit.code, 2);
+  EXPECT_THAT(again.err, AllOf(HasSubstr("checkpoint.log_dir"), HasSubstr("holds another run"), HasSubstr("neolog resume")));
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), before);
+}
+
+}  // namespace
+}  // namespace neolog
