@@ -108,7 +108,7 @@ class Engine {
   void HandleArtifact(Turn& turn, Worker& worker, const v1::ArtifactReport& report);
   void Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::CommitReport& report, int first_new);
   void FailRuns(Turn& turn, const std::string& team_id, const std::vector<std::string>& run_ids,
-                const v1::RunFailure& failure);
+                const v1::RunFailure& failure, bool left_the_pack);
   void NoteLeaving(Turn& turn, const std::string& run_id, uint64_t step);
   void Refuse(Turn& turn, LinkId link, v1::Refused::Code code, const std::string& message, bool close);
 

@@ -175,7 +175,7 @@ void Engine::HandleCommit(Turn& turn, Worker& worker, const v1::CommitReport& re
       failure.set_message(fmt::format("a commit from '{}' contradicts what is committed: {}. The committed state is kept; "
                                       "check that worker's memory and build, then resume the run",
                                       worker.identity.worker_id(), decision.reason));
-      FailRuns(turn, report.team_id(), {report.run_id()}, failure);
+      FailRuns(turn, report.team_id(), {report.run_id()}, failure, /*left_the_pack=*/false);
       return;
     }
     case CommitDecision::Kind::kCommit: break;
@@ -276,15 +276,16 @@ void Engine::HandleFailed(Turn& turn, Worker& worker, const v1::AssignmentReport
   for (const std::string& run_id : ActiveRuns(state_, team)) {
     if (report.run_id().empty() || report.run_id() == run_id) failed.push_back(run_id);
   }
-  if (!failed.empty()) FailRuns(turn, team_id, failed, failure);
+  if (!failed.empty()) FailRuns(turn, team_id, failed, failure, /*left_the_pack=*/!report.run_id().empty());
 }
 
 void Engine::FailRuns(Turn& turn, const std::string& team_id, const std::vector<std::string>& run_ids,
-                      const v1::RunFailure& failure) {
+                      const v1::RunFailure& failure, bool left_the_pack) {
   for (const std::string& run_id : run_ids) MoveRun(turn, run_id, RunEvent::kFailed, failure.message(), &failure);
-  // Every rank sees a number that is not finite at the same step: the run leaves by itself, and the reporter still
-  // commits the good steps before it. After any other failure the ranks are not together any more.
-  if (failure.kind() == v1::RunFailure::KIND_NOT_FINITE) {
+  // A report that names a run: every rank saw the same at the same step (a number that is not finite, states that differ)
+  // and the run left by itself; the reporter may still commit the good steps before it. After any other failure the ranks
+  // are not together any more.
+  if (left_the_pack) {
     DisbandIfDone(turn, team_id);
   } else if (ActiveRuns(state_, state_.teams.at(team_id)).empty()) {
     Disband(turn, team_id, "its runs failed: " + failure.message());

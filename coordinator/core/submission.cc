@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -45,11 +46,11 @@ void CheckText(const std::string& name, const v1::Setting& setting, const std::s
 
 void CheckNumber(const std::string& name, const v1::Setting& setting, double value,
                  std::vector<std::string>& problems) {
-  // Written so that NaN fails.
-  if (setting.has_min() && !(value >= setting.min())) {
+  if (std::isnan(value)) {
+    problems.push_back(name + ": is not a number");
+  } else if (setting.has_min() && value < setting.min()) {
     problems.push_back(fmt::format("{}: {} is less than {}", name, value, setting.min()));
-  }
-  if (setting.has_max() && !(value <= setting.max())) {
+  } else if (setting.has_max() && value > setting.max()) {
     problems.push_back(fmt::format("{}: {} is more than {}", name, value, setting.max()));
   }
 }

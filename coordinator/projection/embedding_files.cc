@@ -2,25 +2,43 @@
 
 #include <fmt/format.h>
 
-#include "common/tensor_file/safetensors.h"
+#include <cstring>
+
+#include "common/embedding/embedding.h"
 
 namespace neolog::coordinator {
+namespace {
+
+/// The last part of a path: the model's name in A1111's files.
+std::string BaseName(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path.substr(path.rfind('/') + 1);
+}
+
+}  // namespace
 
 absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1::TrainState& state,
-                                              EmbeddingFormat format) {
+                                              std::string_view format) {
+  ASSIGN_OR_RETURN(const EmbeddingFormat parsed, ParseEmbeddingFormat(format));
   if (state.blocks_size() != 1) {
     return InvalidArgument(fmt::format("the state of run '{}' has {} blocks of rows, one can be written", spec.name(),
                                        state.blocks_size()));
   }
   const v1::RowBlock& block = state.blocks(0);
-  if (format != EmbeddingFormat::kDiffusers) {
-    return absl::UnimplementedError("this build writes diffusers' embedding files only");
+  Embedding embedding;
+  embedding.name = block.word();
+  embedding.step = static_cast<int64_t>(state.step());
+  embedding.vectors = block.vectors();
+  embedding.width = block.width();
+  if (block.rows().size() != size_t{4} * block.vectors() * block.width()) {
+    return InvalidArgument(fmt::format("the state of run '{}' has {} bytes of rows for {} vectors of {} floats",
+                                       spec.name(), block.rows().size(), block.vectors(), block.width()));
   }
-  TensorView view;
-  view.type = TensorType::kFloat32;
-  view.shape = {static_cast<int64_t>(block.vectors()), static_cast<int64_t>(block.width())};
-  view.data = std::as_bytes(std::span(block.rows().data(), block.rows().size()));
-  return SerializeSafetensors({{block.word(), view}}, {});
+  embedding.values.resize(block.rows().size() / sizeof(float));
+  std::memcpy(embedding.values.data(), block.rows().data(), block.rows().size());
+  embedding.checkpoint_hash = spec.model().fingerprint().substr(0, 10);
+  embedding.checkpoint_name = BaseName(spec.model().path());
+  return WriteEmbedding(embedding, parsed);
 }
 
 }  // namespace neolog::coordinator

@@ -1,17 +1,17 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "common/base/status.h"
-#include "common/storage/run_directory.h"
 #include "neolog/v1/run.pb.h"
 #include "neolog/v1/run_spec.pb.h"
 
 namespace neolog::coordinator {
 
-/// The bytes of an embedding file with the rows of `state`, named and described from the spec. InvalidArgument when the
-/// state's sizes do not fit its bytes.
+/// The bytes of an embedding file with the rows of `state`, named and described from the spec; `format` is "a1111" or
+/// "diffusers". The same state gives the same bytes. InvalidArgument when the state's sizes do not fit its bytes.
 absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1::TrainState& state,
-                                              EmbeddingFormat format);
+                                              std::string_view format);
 
 }  // namespace neolog::coordinator

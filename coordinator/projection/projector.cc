@@ -256,7 +256,8 @@ absl::Status Projector::WriteEmbeddings(const std::string& run_id, Folder& folde
   }
   RETURN_IF_ERROR(dependencies_.blobs->Put(*bytes));
   for (const EmbeddingFormat format : FormatsOf(folder.spec)) {
-    ASSIGN_OR_RETURN(const std::string file, dependencies_.write_embedding(folder.spec, state, format));
+    const std::string_view name = format == EmbeddingFormat::kA1111 ? "a1111" : "diffusers";
+    ASSIGN_OR_RETURN(const std::string file, dependencies_.write_embedding(folder.spec, state, name));
     RETURN_IF_ERROR(WriteIfDifferent(final ? folder.directory->FinalEmbedding(format)
                                            : folder.directory->PartialEmbedding(step, format), file));
   }

@@ -17,9 +17,9 @@
 
 namespace neolog::coordinator {
 
-/// Makes the bytes of an embedding file from a state. `step` is the state's.
+/// Makes the bytes of an embedding file from a state; `format` is "a1111" or "diffusers".
 using EmbeddingWriter = std::function<absl::StatusOr<std::string>(const v1::RunSpec& spec, const v1::TrainState& state,
-                                                                   EmbeddingFormat format)>;
+                                                                   std::string_view format)>;
 
 /// What the projector works with; none is owned, all must outlive it.
 struct ProjectorDependencies {
