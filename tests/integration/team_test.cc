@@ -1,0 +1,163 @@
+// A team under attack: the real coordinator, agent, session and peer collective as processes. The trainer has no model,
+// and its state tells every sample that is missing, doubled, out of order or computed from another state.
+
+#include <signal.h>
+
+#include <algorithm>
+#include <random>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "tests/integration/team_cluster.h"
+#include "tests/worker/session/fake_trainer.h"
+
+namespace neolog {
+namespace {
+
+using ::neolog::testing::FakeFinalState;
+using ::neolog::testing::TeamCluster;
+
+constexpr uint32_t kBatch = 6;
+
+/// The run ended with the state of an undisturbed one.
+void ExpectUndisturbedEnd(TeamCluster& cluster, const std::string& run, const std::string& name, uint32_t steps) {
+  std::string state;
+  const v1::RunInfo info = cluster.Info(run, &state);
+  EXPECT_EQ(info.state(), v1::RUN_STATE_COMPLETED) << info.reason();
+  EXPECT_EQ(info.step(), steps);
+  EXPECT_EQ(state == FakeFinalState(cluster.Spec(name, steps, kBatch, 0), steps), true) << "the final state differs";
+}
+
+/// The journal has every step of the run exactly once, in order. Returns the number of rosters.
+int ExpectEveryStepOnce(TeamCluster& cluster, const std::string& run, uint32_t steps) {
+  uint64_t next = 1;
+  int rosters = 0;
+  for (const v1::JournalRecord& record : cluster.Journal()) {
+    if (record.has_roster_formed()) ++rosters;
+    if (!record.has_steps_committed() || record.steps_committed().run_id() != run) continue;
+    for (const v1::StepRecord& step : record.steps_committed().steps()) {
+      EXPECT_EQ(step.step(), next);
+      next = step.step() + 1;
+    }
+  }
+  EXPECT_EQ(next, steps + 1U);
+  return rosters;
+}
+
+TEST(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
+  for (const int workers : {1, 2, 3}) {
+    TeamCluster cluster;
+    cluster.StartCoordinator();
+    for (int w = 0; w < workers; ++w) cluster.StartWorker(w, 500);
+    const std::string run = cluster.Submit("zesko", 120, kBatch, workers);
+    ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.WorkerLog(0);
+    ExpectUndisturbedEnd(cluster, run, "zesko", 120);
+    cluster.KillCoordinator();
+    ExpectEveryStepOnce(cluster, run, 120);
+  }
+}
+
+TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
+  constexpr uint32_t kSteps = 1500;
+  std::mt19937 random(7);
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
+  const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
+  int worker_kills = 0, coordinator_kills = 0;
+  std::vector<double> recoveries;
+  for (int i = 1; i <= 13; ++i) {
+    const uint64_t at = static_cast<uint64_t>(i) * kSteps / 15 + random() % 20;
+    ASSERT_TRUE(cluster.WaitStep(run, at)) << cluster.CoordinatorLog();
+    if (i % 4 == 0) {
+      cluster.KillCoordinator();
+      cluster.StartCoordinator();
+      ++coordinator_kills;
+      continue;
+    }
+    const int victim = static_cast<int>(random() % 3);
+    const pid_t survivor = cluster.WorkerPid((victim + 1) % 3);
+    const auto killed = std::chrono::steady_clock::now();
+    cluster.KillWorker(victim);
+    ++worker_kills;
+    const uint64_t committed = cluster.StepOf(run);
+    // Commits trail the steps by up to 250 ms: two more commits say that the survivors step again.
+    ASSERT_TRUE(cluster.Wait([&] { return cluster.StepOf(run) > committed + 2; })) << cluster.CoordinatorLog();
+    recoveries.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - killed).count());
+    EXPECT_EQ(cluster.WorkerPid((victim + 1) % 3), survivor);
+    EXPECT_TRUE(cluster.WorkerRuns((victim + 1) % 3)) << "survivors keep their process, and with it the model";
+    cluster.StartWorker(victim, 1000);
+  }
+  ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, run, "zesko", kSteps);
+  EXPECT_EQ(worker_kills, 10);
+  EXPECT_EQ(coordinator_kills, 3);
+  std::sort(recoveries.begin(), recoveries.end());
+  fmt::print("SIGKILL of a worker to the next committed step: median {:.3f} s, slowest {:.3f} s of {}\n",
+             recoveries[recoveries.size() / 2], recoveries.back(), recoveries.size());
+  cluster.KillCoordinator();
+  const int rosters = ExpectEveryStepOnce(cluster, run, kSteps);
+  EXPECT_GE(rosters, 10);
+}
+
+TEST(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
+  constexpr uint32_t kSteps = 1200;
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
+  const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
+  ASSERT_TRUE(cluster.WaitStep(run, 50)) << cluster.CoordinatorLog();
+  const pid_t stopped = cluster.WorkerPid(1);
+  cluster.SignalWorker(1, SIGSTOP);
+  const auto at = std::chrono::steady_clock::now();
+  const uint64_t committed = cluster.StepOf(run);
+  ASSERT_TRUE(cluster.Wait([&] {
+    const v1::RunInfo info = cluster.Info(run);
+    return info.roster().members_size() == 2 && info.step() > committed + 2;
+  })) << cluster.CoordinatorLog();
+  fmt::print("SIGSTOP of a worker to the next committed step: {:.3f} s\n",
+             std::chrono::duration<double>(std::chrono::steady_clock::now() - at).count());
+  cluster.SignalWorker(1, SIGCONT);
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 3; })) << cluster.CoordinatorLog();
+  EXPECT_EQ(cluster.WorkerPid(1), stopped);
+  EXPECT_TRUE(cluster.WorkerRuns(1));
+  ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, run, "zesko", kSteps);
+  cluster.KillCoordinator();
+  ExpectEveryStepOnce(cluster, run, kSteps);
+}
+
+TEST(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
+  constexpr uint32_t kSteps = 600;
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
+  const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
+  ASSERT_TRUE(cluster.WaitStep(run, 50));
+  cluster.Pause(run);
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).state() == v1::RUN_STATE_PAUSED; })) << cluster.CoordinatorLog();
+  const uint64_t paused_at = cluster.StepOf(run);
+  EXPECT_LT(paused_at, kSteps);
+  cluster.Resume(run, 2);
+  ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, run, "zesko", kSteps);
+  cluster.KillCoordinator();
+  ExpectEveryStepOnce(cluster, run, kSteps);
+}
+
+TEST(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  for (int w = 0; w < 2; ++w) cluster.StartWorker(w, 1000);
+  const std::string run = cluster.Submit("zesko", 400, kBatch, 2);
+  ASSERT_TRUE(cluster.WaitStep(run, 30));
+  cluster.SignalWorker(1, SIGTERM);
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 1; })) << cluster.CoordinatorLog();
+  EXPECT_THAT(cluster.Info(run).roster().reason(), ::testing::HasSubstr("SIGTERM"));
+  ASSERT_TRUE(cluster.WaitCompleted(run));
+  ExpectUndisturbedEnd(cluster, run, "zesko", 400);
+}
+
+}  // namespace
+}  // namespace neolog
