@@ -1,5 +1,8 @@
 #include "worker/torch_support/weights.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -28,6 +31,7 @@ absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& pa
   ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
   std::unique_ptr<WeightMap> map(new WeightMap);
   map->name_ = path;
+  map->file_ = file;
   RETURN_IF_ERROR(CallTorch(fmt::format("mapping '{}'", path), [&] {
     for (const auto& [key, view] : file->tensors()) {
       map->tensors_.emplace(key, IsFloating(view.type) ? TensorOver(view, file) : at::Tensor());
@@ -73,6 +77,20 @@ at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
   return it->second;
 }
 
+void WeightMap::Release(const at::Tensor& tensor) const {
+  if (!file_ || !tensor.defined()) return;
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr()), end = begin + tensor.nbytes();
+  // Only memory of the mapping may be dropped: a tensor that was misaligned in the file is a copy.
+  const bool mapped = std::any_of(file_->tensors().begin(), file_->tensors().end(), [&](const auto& entry) {
+    return reinterpret_cast<uintptr_t>(entry.second.data.data()) == begin;
+  });
+  if (!mapped) return;
+  const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
+  // The pages are clean and the file stays: the kernel reads them again when asked. A refusal costs memory only.
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
 void WeightMap::AddError(std::string message) { errors_.push_back(std::move(message)); }
 
 absl::Status WeightMap::Finish(const std::vector<std::string>& ignored_suffixes) const {
@@ -109,7 +127,9 @@ at::Tensor WeightReader::Get(std::string_view name, at::IntArrayRef shape) const
   const at::Tensor tensor = weights_->Take(Key(name), shape);
   if (!tensor.defined()) return tensor;
   if (tensor.scalar_type() == dtype_ && tensor.device() == device_) return tensor;
-  return at::_to_copy(tensor, at::TensorOptions().dtype(dtype_).device(device_));
+  at::Tensor copy = at::_to_copy(tensor, at::TensorOptions().dtype(dtype_).device(device_));
+  weights_->Release(tensor);
+  return copy;
 }
 
 }  // namespace neolog::torch_support

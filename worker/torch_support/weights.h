@@ -36,6 +36,9 @@ class WeightMap {
   at::Tensor Take(const std::string& key, at::IntArrayRef shape);
   /// Every key that Take was asked for, with the expected shape: what a configuration needs.
   const std::map<std::string, std::vector<int64_t>>& asked() const { return asked_; }
+  /// Gives back the memory that the file's pages below `tensor` take in this process: for a tensor that was copied and
+  /// will not be read soon. Reading it again costs a page fault each 4 KB.
+  void Release(const at::Tensor& tensor) const;
   /// Keeps an error for Finish.
   void AddError(std::string message);
 
@@ -47,6 +50,7 @@ class WeightMap {
   WeightMap() = default;
 
   std::string name_;
+  std::shared_ptr<const SafetensorsFile> file_;  // null for tensors in memory
   std::map<std::string, at::Tensor> tensors_;
   std::map<std::string, std::vector<int64_t>> asked_;
   std::vector<std::string> errors_;

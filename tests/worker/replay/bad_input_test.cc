@@ -159,7 +159,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"sampler", "sample_ddim", Set("sampler", "plms"), "'sampler' is \"plms\"; expected one of: euler_a, ddim"},
         BadCase{"no_steps", "sample_ddim", Set("steps", 0), "'steps' is 0"},
         BadCase{"many_steps", "sample_ddim", Set("steps", 1001), "'steps' is 1001"},
-        BadCase{"steps_and_noise", "sample_ddim", Set("steps", 5), "tensor 'noise' has shape [11, 4, 8, 8]; expected [1+steps,4,h,w] = [6, 4, h, w]"},
+        BadCase{"steps_and_noise", "sample_ddim", Set("steps", 5), "tensor 'noise' has shape [11, 4, 8, 8]; expected [1+steps,4,h,w] = [6, 4, 8, 8]"},
         BadCase{"steps_that_do_not_divide", "sample_ddim_eta", [](Case& c) {
                   Set("steps", 3)(c);
                   c.tensors["noise"] = at::zeros({4, 4, 8, 8});

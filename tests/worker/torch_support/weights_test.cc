@@ -60,6 +60,23 @@ TEST(WeightMap, OtherType_IsCastOnce) {
   EXPECT_EQ(reader.As(at::kFloat).Get("bias", {2}).scalar_type(), at::kFloat);
 }
 
+TEST(WeightMap, ReleasedPages_AreReadAgain) {
+  const ScopedDir dir;
+  std::vector<float> values(1 << 16);
+  std::iota(values.begin(), values.end(), 0.f);
+  const std::string path = dir.File("model.safetensors");
+  WriteFileOrDie(path, SerializeSafetensors({{"w", {TensorType::kFloat32, {1 << 16}, std::as_bytes(std::span(values))}}}, {}).value());
+  ASSERT_OK_AND_ASSIGN(auto weights, WeightMap::Open(path));
+  const at::Tensor before = weights->Take("w", {1 << 16}).clone();
+  weights->Release(weights->Take("w", {1 << 16}));
+  EXPECT_TRUE(weights->Take("w", {1 << 16}).equal(before));
+
+  // Memory that is no file's is left alone.
+  const auto in_memory = WeightMap::Of({{"w", before}}, "memory");
+  in_memory->Release(before);
+  EXPECT_EQ(before[12345].item<float>(), 12345.f);
+}
+
 TEST(WeightMap, EverythingWrong_IsReportedAtOnce) {
   const ScopedDir dir;
   const std::string path = WriteWeights(dir);
