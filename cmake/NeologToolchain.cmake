@@ -27,6 +27,11 @@ if(NEOLOG_SANITIZE)
   add_link_options(-fsanitize=${NEOLOG_SANITIZE})
 endif()
 
+if(NEOLOG_FUZZ)
+  # Coverage in every library, not only in the fuzz targets: without it libFuzzer is blind to what it reaches.
+  add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+
 # Warnings are errors for our code only: dependencies are SYSTEM includes.
 add_library(neolog_warnings INTERFACE)
 target_compile_options(neolog_warnings INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers)
