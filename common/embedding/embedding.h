@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "common/base/embedding_format.h"
 #include "common/base/status.h"
 
 namespace neolog {
@@ -25,12 +26,6 @@ struct Embedding {
   /// name.
   std::optional<std::string> checkpoint_hash;
   std::optional<std::string> checkpoint_name;
-};
-
-enum class EmbeddingFormat {
-  kA1111,  ///< .pt as AUTOMATIC1111's web UI writes and reads it; also read by ComfyUI, InvokeAI
-           ///< and diffusers
-  kDiffusers,  ///< .safetensors as the diffusers script writes it: one tensor, named as the word
 };
 
 /// "a1111" or "diffusers", as in a run's settings. InvalidArgument names both.

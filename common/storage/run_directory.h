@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "common/base/embedding_format.h"
 #include "common/storage/file_system.h"
 
 // The folder of one run, `<log_dir>/<run name>/`. This module owns every name in it; nobody else builds or takes apart one.
@@ -30,12 +31,6 @@ enum class RunFileKind {
   kPartialEmbedding,
   kPreview,
   kFinalEmbedding,
-};
-
-/// The embedding formats, as file endings.
-enum class EmbeddingFormat {
-  kA1111,      // .pt
-  kDiffusers,  // .safetensors
 };
 
 /// ".pt" or ".safetensors".
