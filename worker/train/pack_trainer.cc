@@ -248,6 +248,12 @@ class PackTrainer : public session::Trainer {
 
   absl::Status AddRun(const v1::RunAssignment& assigned) {
     const v1::RunSpec& spec = assigned.spec();
+    if (spec.word_size() != 1 || spec.word(0).vectors() == 0 ||
+        spec.word(0).vectors() > model_->info().text_positions) {
+      return InvalidArgument(
+          fmt::format("it has {} words; expected exactly one, with 1 to {} vectors",
+                      spec.word_size(), model_->info().text_positions));
+    }
     const uint32_t width = static_cast<uint32_t>(model_->info().text_width);
     if (spec.model().text_width() != 0 && spec.model().text_width() != width) {
       return InvalidArgument(

@@ -220,6 +220,10 @@ TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
       kInvalid, "zesko");
   refused([](A& a) { a.mutable_profile()->set_instruction_set("M68K"); },
           absl::StatusCode::kFailedPrecondition, "instruction set 'M68K'");
+  refused([](A& a) { a.mutable_runs(1)->mutable_spec()->clear_word(); }, kInvalid,
+          "it has 0 words");
+  refused([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_word(0)->set_vectors(4000000000); },
+          kInvalid, "1 to 77 vectors");
   refused([](A& a) { a.mutable_profile()->set_attention("magic"); }, kInvalid, "'magic'");
   refused(
       [](A& a) {
