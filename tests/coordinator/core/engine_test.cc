@@ -251,11 +251,9 @@ TEST(Engine, NewcomerOfAnotherProfile_StaysIdleWithReason) {
   pair.cluster.Advance(absl::Milliseconds(600));
   pair.cluster.Join("a", 1, MakeRegister(1, "AVX2"));
   EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0", "w1"));
-  for (const auto& worker : pair.cluster.engine().Status(pair.cluster.now()).workers()) {
-    if (worker.worker().worker_id() == "a") {
-      EXPECT_THAT(worker.reason(), HasSubstr("instruction set is 'AVX2', the run is bound to 'AVX512'"));
-    }
-  }
+  const v1::GetStatusResponse status = pair.cluster.engine().Status(pair.cluster.now());
+  ASSERT_EQ(status.workers(0).worker().worker_id(), "a");
+  EXPECT_THAT(status.workers(0).reason(), HasSubstr("instruction set is 'AVX2', the run is bound to 'AVX512'"));
 }
 
 TEST(Engine, StaleMessages_AreRefusedByType) {
