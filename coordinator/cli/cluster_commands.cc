@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <iostream>
 #include <thread>
 
@@ -15,12 +16,30 @@
 namespace neolog::cli {
 namespace {
 
+constexpr absl::Duration kJoinTimeout = absl::Seconds(20);
+
 /// Tells the process that started us to go on: "ready", then the end of the stream.
 void SayReady() {
   std::cout << "ready\n" << std::flush;
   const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
   if (null >= 0) dup2(null, STDOUT_FILENO);
   if (null > 2) close(null);
+}
+
+/// Waits until that many workers have joined. FailedPrecondition with what is wrong when they keep dying; Unavailable when
+/// they need longer than is worth waiting for.
+absl::Status WaitForWorkers(Session& session, const Clock& clock, size_t workers) {
+  const SteadyTime deadline = clock.SteadyNow() + kJoinTimeout;
+  while (clock.SteadyNow() < deadline) {
+    ASSIGN_OR_RETURN(const v1::GetStatusResponse status, session.client->GetStatus());
+    size_t live = 0;
+    for (const v1::WorkerInfo& worker : status.workers()) live += worker.state() == "lost" ? 0 : 1;
+    if (live >= workers) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const SupervisorReply info, session.cluster->Info());
+    if (const Trouble trouble = TroubleOf(info); !trouble.text.empty()) return FailedPrecondition(trouble.text);
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  return Unavailable("workers have not joined yet; `neolog status` shows them");
 }
 
 }  // namespace
@@ -36,6 +55,9 @@ ExitCode UpCommand(Context& context, const UpOptions& options) {
       options.workers.value_or(DefaultWorkers(std::thread::hardware_concurrency(), options.threads));
   const auto info = session->cluster->Ensure(workers, options.threads, options.device);
   if (!info.ok()) return Fail(context, info.status());
+  if (auto joined = WaitForWorkers(*session, *context.clock, info->children.size() - 1); !joined.ok()) {
+    return Fail(context, joined, kExitUnexpected);
+  }
   context.console->Note(fmt::format("{} with {} worker{} at {}", session->cluster->started_here() ? "started" : "running",
                                     info->children.size() - 1, info->children.size() == 2 ? "" : "s", info->target));
   context.console->Note("Next:  neolog train FILE   or   neolog status;   neolog down ends it");

@@ -123,7 +123,7 @@ void PrintOutcome(Context& context, const v1::RunInfo& run) {
       const double seconds = static_cast<double>(run.ended_at().seconds() - run.started_at().seconds()) +
                              1e-9 * (run.ended_at().nanos() - run.started_at().nanos());
       console.Note(fmt::format("{} '{}' is learned: {} steps{}, loss {:.4f}", console.Paint("done:", kGreen, false), word,
-                               run.step(), run.has_ended_at() ? " in " + FormatDuration(seconds) : "",
+                               run.step(), run.has_started_at() && run.has_ended_at() ? " in " + FormatDuration(seconds) : "",
                                run.smoothed_loss()));
       break;
     }

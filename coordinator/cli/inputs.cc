@@ -33,8 +33,9 @@ class Checker {
   Checker(config::ConfigResult& config, const InputDependencies& dependencies) : config_(config), deps_(dependencies) {}
 
   Inputs Run() {
-    if (Readable("model.path")) CheckModel();
-    if (Readable("data.images")) CheckPictures();
+    // An empty path is missing, which is said already, or could not be read for a reason that is.
+    if (Readable("model.path") && !spec().model().path().empty()) CheckModel();
+    if (Readable("data.images") && !spec().data().images().empty()) CheckPictures();
     CheckWordAndPrompts();
     CheckLogDir();
     return std::move(inputs_);
@@ -58,15 +59,15 @@ class Checker {
     const std::string& path = spec().model().path();
     const ModelFacts facts = InspectModel(path, &problems);
     for (const std::string& problem : problems) Report("model.path", problem);
-    if (!problems.empty()) return;
-    spec().mutable_model()->set_text_width(facts.text_width);
-    positions_ = facts.positions;
-    auto tokenizer = Tokenizer::FromFolder(facts.tokenizer_folder);
-    if (tokenizer.ok()) {
+    if (facts.positions > 0) positions_ = facts.positions;
+    // Also where weights are damaged: the word and the prompts can be checked all the same.
+    if (auto tokenizer = Tokenizer::FromFolder(path); tokenizer.ok()) {
       tokenizer_ = *std::move(tokenizer);
-    } else {
+    } else if (problems.empty()) {
       Report("model.path", ToStd(tokenizer.status().message()));
     }
+    if (!problems.empty()) return;
+    spec().mutable_model()->set_text_width(facts.text_width);
     const auto fingerprint = ModelFingerprint(path, facts.files, deps_.fingerprint_cache);
     if (fingerprint.ok()) {
       spec().mutable_model()->set_fingerprint(*fingerprint);
@@ -166,7 +167,7 @@ class Checker {
     if (const absl::Status status = CheckWord(*tokenizer_, word.name()); !status.ok()) {
       return Report("word.name", ToStd(status.message()));
     }
-    if (!word.init_file().empty() && Readable("word.init_file")) {
+    if (!word.init_file().empty() && Readable("word.init_file") && spec().model().text_width() > 0) {
       auto rows = ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_width(), *deps_.fs);
       if (rows.ok()) {
         word.set_initial_rows(*std::move(rows));

@@ -127,7 +127,6 @@ ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* pro
       }
     }
   }
-  facts.tokenizer_folder = (root / "tokenizer").string();
   for (const char* name : {"vocab.json", "merges.txt"}) {
     if (!fs::exists(root / "tokenizer" / name, error)) {
       problems->push_back(fmt::format("'{}' is missing", (root / "tokenizer" / name).string()));

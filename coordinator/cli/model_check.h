@@ -14,8 +14,6 @@ struct ModelFacts {
   uint32_t text_width = 0;
   /// Token positions of a prompt (77 for CLIP).
   uint32_t positions = 0;
-  /// Where the tokenizer's files are.
-  std::string tokenizer_folder;
   /// Every file the fingerprint covers, relative to the folder, sorted: configurations, tokenizer files, weights.
   std::vector<std::string> files;
 };

@@ -37,8 +37,8 @@ absl::StatusOr<StateDir> ResolveStateDir(const GetEnv& env) {
   root = std::filesystem::absolute(root, error).lexically_normal().string();
   while (root.size() > 1 && root.back() == '/') root.pop_back();
   StateDir dir{root};
-  // Workers put sockets of their own below workers/<id>/.
-  const size_t longest = dir.WorkerState("w1023").size() + sizeof("/peer.sock");
+  // Workers put sockets of their own, named after their process, into workers/<id>/.
+  const size_t longest = dir.WorkerState("w1023").size() + sizeof("/peer-4194304.sock");
   if (longest > sizeof(sockaddr_un::sun_path)) {
     return InvalidArgument(fmt::format(
         "the state folder '{}' is too long for Unix sockets, which take {} bytes: set NEOLOG_STATE_DIR to a shorter path",

@@ -1,6 +1,7 @@
 #include "tests/integration/local_cluster.h"
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <thread>
 
@@ -101,7 +102,7 @@ std::map<std::string, pid_t> LocalClusterForTest::WorkerPids() {
   if (!status.is_object()) return pids;
   for (const auto& worker : status["workers"]) {
     if (worker["state"] == "lost") continue;
-    pids[worker["worker"]["workerId"]] = static_cast<pid_t>(std::stol(worker["processId"].get<std::string>()));
+    pids[worker["worker"]["workerId"].get<std::string>()] = static_cast<pid_t>(std::stol(worker["processId"].get<std::string>()));
   }
   return pids;
 }

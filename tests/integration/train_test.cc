@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 
+#include "common/base/process.h"
 #include "tests/integration/local_cluster.h"
 
 namespace neolog {
@@ -104,6 +105,23 @@ TEST(TrainTest, NumbersThatOverflow_FailTheRunWithWhatToTry) {
       cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "1", "--set", "training.learning_rate=1e38"});
   EXPECT_EQ(result.exit.code, 5) << result.err;
   EXPECT_THAT(result.err, AllOf(HasSubstr("failed"), HasSubstr("step"), HasSubstr("rate")));
+}
+
+TEST(ClusterTest, UpStatusAndDown_AreWhatTheySay) {
+  LocalClusterForTest cluster;
+  for (int i = 0; i < 2; ++i) {  // the second `up` finds what the first one started
+    const CommandResult up = cluster.Neolog({"up", "--workers", "2"});
+    ASSERT_TRUE(up.exit.success()) << up.err;
+    EXPECT_THAT(up.err, HasSubstr("2 workers"));
+  }
+  const auto workers = cluster.WorkerPids();
+  EXPECT_EQ(workers.size(), 2u);
+  EXPECT_THAT(cluster.Neolog({"status"}).out, AllOf(HasSubstr("w0"), HasSubstr("w1"), HasSubstr("idle")));
+  const CommandResult doctor = cluster.Neolog({"doctor"});
+  EXPECT_TRUE(doctor.exit.success()) << doctor.out;
+  ASSERT_TRUE(cluster.Neolog({"down"}).exit.success());
+  for (const auto& [id, pid] : workers) EXPECT_FALSE(FindProcess(pid).has_value()) << id;
+  EXPECT_EQ(cluster.Neolog({"status"}).exit.code, 3);
 }
 
 TEST(TrainTest, SecondRunIntoTheSameFolder_IsRefusedBeforeAnythingStarts) {

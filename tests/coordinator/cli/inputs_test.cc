@@ -158,6 +158,24 @@ TEST_F(InputsTest, ErrorsOfAllKinds_ComeTogether) {
                               HasSubstr("circle")));
 }
 
+TEST_F(InputsTest, FileThatCannotBeReadAtAll_GetsNoErrorsThatFollowFromIt) {
+  config::ConfigSources sources;
+  sources.fs = fs_.get();
+  sources.file = dir_.File("broken.yaml");
+  WriteFileOrDie(sources.file, "name: [zesko\n");
+  config_ = config::LoadRunSpec(sources);
+  const size_t before = config_.errors.size();
+  EXPECT_GT(before, 0u);
+  CheckInputs(config_, dependencies_);
+  EXPECT_EQ(config_.errors.size(), before);
+}
+
+TEST_F(InputsTest, DamagedWeights_DoNotHideABadWord) {
+  settings_.push_back("word.name=circle");
+  fs::resize_file(dir_.File("model/vae/diffusion_pytorch_model.safetensors"), 5000);
+  EXPECT_THAT(Errors(), AllOf(HasSubstr("vae"), HasSubstr("circle")));
+}
+
 TEST_F(InputsTest, BadPicturesAreLeftOutWhenAskedFor) {
   settings_.push_back("data.skip_bad_images=true");
   WriteFileOrDie(dir_.File("pictures/2.png"), "text");
