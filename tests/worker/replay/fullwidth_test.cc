@@ -83,6 +83,8 @@ TEST(FullWidth, StableDiffusion15_MatchesTheReference) {
           // As far from fp32 as the reference's own bf16, give or take; see golden_test.cc for the rows.
           tolerance = 2.5 * errors.at("fullwidth_sd15" + kind).at(name).get<double>();
           if (name == "rows") tolerance = std::max(tolerance, 0.1);
+          // One number: the reference's own error may be small by chance. The prediction's is 1e-2.
+          if (name == "loss") tolerance = std::max(tolerance, 2e-3);
         } else if (name == "rows") {
           // One Adam step is the learning rate times the gradient's sign, blurred by eps 1e-8 only: a gradient near
           // that size may differ by more.
