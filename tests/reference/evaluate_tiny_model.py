@@ -161,6 +161,7 @@ def main():
     parser.add_argument("--sampler", default="ddim")
     parser.add_argument("--draw-steps", type=int, default=20)
     parser.add_argument("--cfg", type=float, default=4.0)
+    parser.add_argument("--more-cfg", type=float, nargs="*", default=[], help="the trained words at other guidances too")
     parser.add_argument("--eta", type=float, default=0.0)
     parser.add_argument("--bf16", action="store_true", help="UNet in bfloat16 autocast, faster")
     parser.add_argument("--grid", type=pathlib.Path, help="PNG file of the pictures after training")
@@ -190,6 +191,10 @@ def main():
             f"{world.description(o)} #{i % args.seeds}": [
                 judged(judge, p[i * args.pictures:(i + 1) * args.pictures], [o] * args.pictures)["all_three"]
                 for p in pictures] for i, o in enumerate(repeated)}
+        for cfg in args.more_cfg:
+            with torch.no_grad():
+                report[f"after, cfg {cfg:g}"], _ = cells(model, judge, words.encode, repeated, nothing,
+                                                         argparse.Namespace(**{**vars(args), "cfg": cfg}))
         report["norm of rows"] = round(words.rows.detach().norm(dim=1).mean().item(), 2)
         if args.grid:
             write_grid(args.grid, pictures, repeated, args.pictures)
