@@ -25,6 +25,7 @@ absl::Status Session::Core::Take(Next next) {
     MutexLock lock(mutex_);
     if (decision.kind == Kind::kIdle) next.assignment.Clear();
     held_ = next.assignment;
+    shown_ = held_;
     progress_.clear_steps();
     for (const v1::LatentReport& latent : held_.latents()) digests_[latent.key()] = latent.blob_digest();
     std::erase_if(committed_, [&](const auto& entry) {

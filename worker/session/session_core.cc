@@ -63,7 +63,7 @@ void Session::Core::OnAssignment(const v1::Assignment& assignment, const v1::Wor
     MutexLock lock(mutex_);
     running = running_;
     // What it answers to a registration may be what is in work already.
-    const v1::Assignment& base = next_.has_value() ? next_->assignment : held_;
+    const v1::Assignment& base = next_.has_value() ? next_->assignment : shown_;
     if (!revoked_ && !distrust_ &&
         DecideAssignment(base, assignment, self).kind == AssignmentDecision::Kind::kIgnore) {
       return;
@@ -82,7 +82,7 @@ void Session::Core::OnRevoked() {
   {
     MutexLock lock(mutex_);
     running = running_;
-    if (held_.runs().empty() && !next_.has_value()) return;
+    if (shown_.runs().empty() && !next_.has_value()) return;
     revoked_ = true;
     next_.reset();
     ++news_;
@@ -115,7 +115,7 @@ void Session::Core::OnControl(const v1::ControlRequest& control) {
     default: return;
   }
   MutexLock lock(mutex_);
-  const v1::Assignment& base = next_.has_value() ? next_->assignment : held_;
+  const v1::Assignment& base = next_.has_value() ? next_->assignment : shown_;
   if (base.team_id() != control.team_id()) return;
   controls_[control.run_id()] |= bit;
 }
@@ -175,9 +175,9 @@ v1::Heartbeat Session::Core::Progress() const {
 v1::AssignmentReport Session::Core::Held() const {
   MutexLock lock(mutex_);
   v1::AssignmentReport held;
-  if (held_.runs().empty()) return held;
-  held.set_team_id(held_.team_id());
-  held.set_roster_version(held_.roster().version());
+  if (shown_.runs().empty()) return held;
+  held.set_team_id(shown_.team_id());
+  held.set_roster_version(shown_.roster().version());
   held.set_phase(progress_.phase());
   *held.mutable_steps() = progress_.steps();
   return held;

@@ -119,10 +119,11 @@ class Session::Core {
   std::map<std::string, v1::Committed> committed_ GUARDED_BY(mutex_);     // the latest by run id
   std::map<std::string, std::string> digests_ GUARDED_BY(mutex_);         // posterior blobs by key
   std::shared_ptr<collective::Collective> running_ GUARDED_BY(mutex_);    // what Interrupt aborts
-  v1::Assignment held_ GUARDED_BY(mutex_);  // in work; without runs when idle. Written by the session's thread only.
+  v1::Assignment shown_ GUARDED_BY(mutex_);                               // held_, for other threads
   v1::Heartbeat progress_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> progress_count_{0};
 
+  v1::Assignment held_;  // in work; without runs when idle
   v1::WorkerIdentity self_;
   int rank_ = 0;
   std::vector<Run> runs_;           // in pack order
