@@ -33,7 +33,8 @@ std::string Found(const YamlNode& node) {
 
 }  // namespace
 
-std::string ResolvePath(std::string_view path, std::string_view base_directory, std::string_view home) {
+std::string ResolvePath(std::string_view path, std::string_view base_directory,
+                        std::string_view home) {
   if (path.empty()) return "";
   std::string absolute(path);
   if (!home.empty() && (path == "~" || path.starts_with("~/"))) {
@@ -46,7 +47,8 @@ std::string ResolvePath(std::string_view path, std::string_view base_directory, 
   return normal;
 }
 
-void Binder::Error(Position position, std::string_view key, const Source& source, std::string problem, std::string nearest) {
+void Binder::Error(Position position, std::string_view key, const Source& source,
+                   std::string problem, std::string nearest) {
   Origin origin{.kind = source.kind, .name = source.name};
   if (source.kind == Origin::Kind::kFile) {
     origin.line = position.line;
@@ -56,26 +58,30 @@ void Binder::Error(Position position, std::string_view key, const Source& source
 }
 
 void Binder::Expected(const YamlNode& node, const Target& target, std::string_view found) {
-  Error(node.position, target.key, target.source, fmt::format("expected {}, {}", ExpectedText(*target.field), found));
+  Error(node.position, target.key, target.source,
+        fmt::format("expected {}, {}", ExpectedText(*target.field), found));
 }
 
 void Binder::BindDocument(const YamlNode& document, const Source& source) {
   if (document.kind == YamlNode::Kind::kNull) return;
   if (document.kind != YamlNode::Kind::kMap) {
-    Error(document.position, "", source, fmt::format("expected settings as 'key: value' lines, {}", Found(document)));
+    Error(document.position, "", source,
+          fmt::format("expected settings as 'key: value' lines, {}", Found(document)));
     return;
   }
   BindMap(document, root_, "", source);
 }
 
-void Binder::BindMap(const YamlNode& map, Message* message, const std::string& prefix, const Source& source) {
+void Binder::BindMap(const YamlNode& map, Message* message, const std::string& prefix,
+                     const Source& source) {
   const Descriptor& root = *root_->GetDescriptor();
   for (const YamlNode::Entry& entry : map.entries) {
     const std::string key = Joined(prefix, entry.key);
     const Field* field = message->GetDescriptor()->FindFieldByName(entry.key);
     if (field == nullptr || !IsUserSetting(*field)) {
       if (entry.key == "<<") {
-        Error(entry.position, key, source, "merge keys are not part of YAML 1.2; write the settings out");
+        Error(entry.position, key, source,
+              "merge keys are not part of YAML 1.2; write the settings out");
       } else {
         Error(entry.position, key, source, "unknown setting", NearestKey(root, prefix, entry.key));
       }
@@ -83,12 +89,19 @@ void Binder::BindMap(const YamlNode& map, Message* message, const std::string& p
     }
     const Target target{message, field, key, source};
     if (IsSection(*field)) {
-      sections_[key] = {.kind = source.kind, .name = source.name, .line = entry.position.line, .column = entry.position.column};
+      sections_[key] = {.kind = source.kind,
+                        .name = source.name,
+                        .line = entry.position.line,
+                        .column = entry.position.column};
       BindSection(*entry.value, target);
     } else if (entry.value->kind == YamlNode::Kind::kNull) {
       Error(entry.position, key, source,
-            fmt::format("expected {}, found nothing; give a value or remove the line", ExpectedText(*field)));
-      (*origins_)[key] = {.kind = source.kind, .name = source.name, .line = entry.position.line, .column = entry.position.column};
+            fmt::format("expected {}, found nothing; give a value or remove the line",
+                        ExpectedText(*field)));
+      (*origins_)[key] = {.kind = source.kind,
+                          .name = source.name,
+                          .line = entry.position.line,
+                          .column = entry.position.column};
     } else {
       BindValue(*entry.value, target);
     }
@@ -100,7 +113,8 @@ void Binder::BindSection(const YamlNode& node, const Target& target) {
   if (node.kind == YamlNode::Kind::kNull) return;  // a section with all its lines commented out
   if (!target.field->is_repeated()) {
     if (node.kind != YamlNode::Kind::kMap) return Expected(node, target, Found(node));
-    return BindMap(node, reflection->MutableMessage(target.message, target.field), target.key, target.source);
+    return BindMap(node, reflection->MutableMessage(target.message, target.field), target.key,
+                   target.source);
   }
   const YamlNode* map = &node;
   if (node.kind == YamlNode::Kind::kSequence) {
@@ -112,8 +126,10 @@ void Binder::BindSection(const YamlNode& node, const Target& target) {
     map = node.items[0].get();
   }
   if (map->kind != YamlNode::Kind::kMap) return Expected(*map, target, Found(*map));
-  if (reflection->FieldSize(*target.message, target.field) == 0) reflection->AddMessage(target.message, target.field);
-  BindMap(*map, reflection->MutableRepeatedMessage(target.message, target.field, 0), target.key, target.source);
+  if (reflection->FieldSize(*target.message, target.field) == 0)
+    reflection->AddMessage(target.message, target.field);
+  BindMap(*map, reflection->MutableRepeatedMessage(target.message, target.field, 0), target.key,
+          target.source);
 }
 
 void Binder::BindValue(const YamlNode& node, const Target& target) {
@@ -133,7 +149,8 @@ void Binder::BindValue(const YamlNode& node, const Target& target) {
 
 bool Binder::CheckRange(const YamlNode& node, const Target& target, double value) {
   const v1::Setting& setting = SettingOf(*target.field);
-  if ((setting.has_min() && value < setting.min()) || (setting.has_max() && value > setting.max())) {
+  if ((setting.has_min() && value < setting.min()) ||
+      (setting.has_max() && value > setting.max())) {
     Expected(node, target, fmt::format("found {}", node.text));
     return false;
   }
@@ -176,7 +193,9 @@ bool Binder::BindScalar(const YamlNode& node, const Target& target) {
       } else if (*value <= std::numeric_limits<uint32_t>::max()) {
         reflection->SetUInt32(target.message, target.field, static_cast<uint32_t>(*value));
       } else {
-        Expected(node, target, fmt::format("found {}; the largest is {}", node.text, std::numeric_limits<uint32_t>::max()));
+        Expected(node, target,
+                 fmt::format("found {}; the largest is {}", node.text,
+                             std::numeric_limits<uint32_t>::max()));
         return false;
       }
       return true;
@@ -195,17 +214,20 @@ bool Binder::BindScalar(const YamlNode& node, const Target& target) {
       if (setting.choices_size() > 0) {
         const std::vector<std::string> choices(setting.choices().begin(), setting.choices().end());
         if (std::find(choices.begin(), choices.end(), node.text) == choices.end()) {
-          Error(node.position, target.key, target.source, fmt::format("expected {}, found '{}'", ExpectedText(field), node.text),
+          Error(node.position, target.key, target.source,
+                fmt::format("expected {}, found '{}'", ExpectedText(field), node.text),
                 NearestWord(choices, node.text));
           return false;
         }
       }
       if (setting.required() && node.text.empty()) {
-        Error(node.position, target.key, target.source, fmt::format("expected {}, found an empty one", ExpectedText(field)));
+        Error(node.position, target.key, target.source,
+              fmt::format("expected {}, found an empty one", ExpectedText(field)));
         return false;
       }
       std::string value = node.text;
-      if (setting.path()) value = ResolvePath(value, target.source.base_directory, target.source.home);
+      if (setting.path())
+        value = ResolvePath(value, target.source.base_directory, target.source.home);
       if (field.is_repeated()) {
         reflection->AddString(target.message, target.field, std::move(value));
       } else {
@@ -214,7 +236,8 @@ bool Binder::BindScalar(const YamlNode& node, const Target& target) {
       return true;
     }
     default:
-      Error(node.position, target.key, target.source, "this kind of setting cannot be read from text");
+      Error(node.position, target.key, target.source,
+            "this kind of setting cannot be read from text");
       return false;
   }
 }
@@ -224,7 +247,8 @@ void Binder::BindSetting(std::string_view key, std::string_view value, const Sou
   if (!path) {
     const size_t dot = key.rfind('.');
     const std::string_view section = dot == std::string_view::npos ? "" : key.substr(0, dot);
-    Error({}, key, source, "unknown setting", NearestKey(*root_->GetDescriptor(), section, key.substr(dot + 1)));
+    Error({}, key, source, "unknown setting",
+          NearestKey(*root_->GetDescriptor(), section, key.substr(dot + 1)));
     return;
   }
   Message* message = root_;
@@ -257,15 +281,19 @@ void Binder::BindSetting(std::string_view key, std::string_view value, const Sou
   }
   const YamlDocument document = ParseYaml(value);
   if (!document.problems.empty()) {
-    Error({}, dotted, source, fmt::format("expected {}; {}", ExpectedText(*field), document.problems[0].message));
+    Error({}, dotted, source,
+          fmt::format("expected {}; {}", ExpectedText(*field), document.problems[0].message));
     return;
   }
   BindValue(*document.root, target);
 }
 
-void Binder::BindDefaults(const Source& source, const Origin& missing_at) { BindMissing(root_, "", source, missing_at); }
+void Binder::BindDefaults(const Source& source, const Origin& missing_at) {
+  BindMissing(root_, "", source, missing_at);
+}
 
-void Binder::BindMissing(Message* message, const std::string& prefix, const Source& source, Origin section_at) {
+void Binder::BindMissing(Message* message, const std::string& prefix, const Source& source,
+                         Origin section_at) {
   const auto* reflection = message->GetReflection();
   for (const Field* field : UserSettings(*message->GetDescriptor())) {
     const v1::Setting& setting = SettingOf(*field);
@@ -284,7 +312,8 @@ void Binder::BindMissing(Message* message, const std::string& prefix, const Sour
     if (origins_->count(key) > 0) continue;
     if (setting.required()) {
       std::string problem = fmt::format("is missing; expected {}", ExpectedText(*field));
-      if (!setting.example().empty()) problem += fmt::format(", for example '{}: {}'", field->name(), setting.example());
+      if (!setting.example().empty())
+        problem += fmt::format(", for example '{}: {}'", field->name(), setting.example());
       errors_->push_back({section_at, key, std::move(problem), ""});
       continue;
     }

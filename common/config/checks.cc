@@ -18,14 +18,20 @@ void CheckModelFolder(const std::string& path, FileSystem& fs, const Report& rep
   if (!info.ok()) {
     report("model.path", fmt::format("there is no folder '{}'", path), "");
   } else if (!info->is_directory) {
-    report("model.path", fmt::format("'{}' is a file; expected a diffusers folder (with model_index.json, unet/, vae/, "
-                                     "text_encoder/ and tokenizer/)", path), "");
+    report("model.path",
+           fmt::format(
+               "'{}' is a file; expected a diffusers folder (with model_index.json, unet/, vae/, "
+               "text_encoder/ and tokenizer/)",
+               path),
+           "");
   } else if (!fs.Exists(JoinPath(path, "model_index.json"))) {
-    report("model.path", fmt::format("'{}' has no model_index.json; expected a diffusers folder", path), "");
+    report("model.path",
+           fmt::format("'{}' has no model_index.json; expected a diffusers folder", path), "");
   }
 }
 
-void CheckFile(std::string_view key, const std::string& path, FileSystem& fs, const Report& report) {
+void CheckFile(std::string_view key, const std::string& path, FileSystem& fs,
+               const Report& report) {
   const auto info = fs.Stat(path);
   if (!info.ok()) {
     report(key, fmt::format("there is no file '{}'", path), "");
@@ -41,65 +47,86 @@ std::string WordNameProblem(std::string_view name) {
   if (name.size() > kMaxWordBytes) {
     return fmt::format("expected a word of at most {} bytes, found {}", kMaxWordBytes, name.size());
   }
-  // White space beyond ASCII, as UTF-8: no-break space, en quad to hair space, line and paragraph separator, ideographic.
-  static constexpr std::string_view kSpaces[] = {" ", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004",
-                                                 "\u2005", "\u2006", "\u2007", "\u2008", "\u2009", "\u200a", "\u2028",
+  // White space beyond ASCII, as UTF-8: no-break space, en quad to hair space, line and paragraph
+  // separator, ideographic.
+  static constexpr std::string_view kSpaces[] = {" ",      "\u00a0", "\u1680", "\u2000", "\u2001",
+                                                 "\u2002", "\u2003", "\u2004", "\u2005", "\u2006",
+                                                 "\u2007", "\u2008", "\u2009", "\u200a", "\u2028",
                                                  "\u2029", "\u202f", "\u205f", "\u3000"};
   for (const std::string_view space : kSpaces) {
-    if (name.find(space) != std::string_view::npos) return fmt::format("'{}' has a space in it; a word has none", name);
+    if (name.find(space) != std::string_view::npos)
+      return fmt::format("'{}' has a space in it; a word has none", name);
   }
   const size_t bad = name.find_first_of("()[]{}:|\\,/\"'`");
   if (bad != std::string_view::npos) {
-    return fmt::format("'{}' has '{}' in it, which means something else in prompts or file names", name, name[bad]);
+    return fmt::format("'{}' has '{}' in it, which means something else in prompts or file names",
+                       name, name[bad]);
   }
   return "";
 }
 
-void CheckConsistency(const v1::RunSpec& spec, const std::function<bool(std::string_view)>& readable, const Report& report) {
+void CheckConsistency(const v1::RunSpec& spec,
+                      const std::function<bool(std::string_view)>& readable, const Report& report) {
   if (readable("name") && !IsRunName(spec.name())) {
-    report("name", fmt::format("expected at most 100 letters (A-Z, a-z), digits, '.', '_' and '-', beginning with a letter, a "
-                               "digit or '_'; found '{}'", spec.name()), "");
+    report("name",
+           fmt::format("expected at most 100 letters (A-Z, a-z), digits, '.', '_' and '-', "
+                       "beginning with a letter, a "
+                       "digit or '_'; found '{}'",
+                       spec.name()),
+           "");
   }
   const v1::WordSpec word = spec.word_size() > 0 ? spec.word(0) : v1::WordSpec();
   if (readable("word.name")) {
-    if (std::string problem = WordNameProblem(word.name()); !problem.empty()) report("word.name", std::move(problem), "");
+    if (std::string problem = WordNameProblem(word.name()); !problem.empty())
+      report("word.name", std::move(problem), "");
   }
   if (!word.init_file().empty() && !word.init_text().empty()) {
-    report("word.init_file", "word.init_text is set too; the vectors start from one of them, so remove the other", "");
+    report("word.init_file",
+           "word.init_text is set too; the vectors start from one of them, so remove the other",
+           "");
   }
   const v1::DataSpec& data = spec.data();
   if (data.prompts() == "file" && data.prompt_file().empty() && readable("data.prompt_file")) {
     report("data.prompts", "'file' needs data.prompt_file, which is not set", "");
   }
   if (data.prompts() != "file" && !data.prompt_file().empty() && readable("data.prompts")) {
-    report("data.prompt_file", fmt::format("is only read with data.prompts: file, which is '{}'", data.prompts()), "");
+    report("data.prompt_file",
+           fmt::format("is only read with data.prompts: file, which is '{}'", data.prompts()), "");
   }
   if (data.resolution() % 8 != 0) {
-    report("data.resolution", fmt::format("expected a multiple of 8 (the VAE halves the side three times), found {}", data.resolution()), "");
+    report("data.resolution",
+           fmt::format("expected a multiple of 8 (the VAE halves the side three times), found {}",
+                       data.resolution()),
+           "");
   }
   const v1::TrainingSpec& training = spec.training();
   if (readable("training.learning_rate") && readable("training.steps")) {
     const auto list = ParseStepList(training.learning_rate(), training.steps());
     if (!list.ok()) {
       report("training.learning_rate", std::string(list.status().message()), "");
-    } else if (readable("training.schedule") && readable("training.warmup_steps") && readable("training.final_factor")) {
+    } else if (readable("training.schedule") && readable("training.warmup_steps") &&
+               readable("training.final_factor")) {
       if (const auto schedule = LrSchedule::Create(training); !schedule.ok()) {
         report("training.warmup_steps", std::string(schedule.status().message()), "");
       }
     }
   }
-  if (spec.preview().every_steps() > 0 && spec.preview().prompts().empty() && readable("preview.prompts")) {
-    report("preview.every_steps", "previews need preview.prompts, which is not set; 0 draws none", "");
+  if (spec.preview().every_steps() > 0 && spec.preview().prompts().empty() &&
+      readable("preview.prompts")) {
+    report("preview.every_steps", "previews need preview.prompts, which is not set; 0 draws none",
+           "");
   }
   for (const std::string& prompt : spec.preview().prompts()) {
     if (prompt.empty()) report("preview.prompts", "expected a prompt, found an empty one", "");
   }
   if (spec.checkpoint().formats().empty() && readable("checkpoint.formats")) {
-    report("checkpoint.formats", "expected at least one format, found none: the result would not be written", "");
+    report("checkpoint.formats",
+           "expected at least one format, found none: the result would not be written", "");
   }
   std::set<std::string> formats;
   for (const std::string& format : spec.checkpoint().formats()) {
-    if (!formats.insert(format).second) report("checkpoint.formats", fmt::format("'{}' stands here twice", format), "");
+    if (!formats.insert(format).second)
+      report("checkpoint.formats", fmt::format("'{}' stands here twice", format), "");
   }
 }
 
@@ -110,13 +137,15 @@ void CheckFiles(const v1::RunSpec& spec, FileSystem& fs, const Report& report) {
     if (!info.ok()) {
       report("data.images", fmt::format("there is no folder '{}'", images), "");
     } else if (!info->is_directory) {
-      report("data.images", fmt::format("'{}' is a file; expected the folder it is in", images), "");
+      report("data.images", fmt::format("'{}' is a file; expected the folder it is in", images),
+             "");
     }
   }
   if (spec.data().prompts() == "file" && !spec.data().prompt_file().empty()) {
     CheckFile("data.prompt_file", spec.data().prompt_file(), fs, report);
   }
-  if (spec.word_size() > 0 && !spec.word(0).init_file().empty()) CheckFile("word.init_file", spec.word(0).init_file(), fs, report);
+  if (spec.word_size() > 0 && !spec.word(0).init_file().empty())
+    CheckFile("word.init_file", spec.word(0).init_file(), fs, report);
 }
 
 }  // namespace neolog::config

@@ -19,7 +19,8 @@ constexpr std::string_view kPrefix = "NEOLOG_SET_";
 const Descriptor& Root() { return *v1::RunSpec::descriptor(); }
 
 /// False when the file cannot be read at all: what is missing in it cannot be told then.
-bool BindFile(const ConfigSources& sources, const Binder::Source& source, Binder* binder, ConfigResult* result) {
+bool BindFile(const ConfigSources& sources, const Binder::Source& source, Binder* binder,
+              ConfigResult* result) {
   const Origin file{.kind = Origin::Kind::kFile, .name = sources.file};
   const YamlLimits limits;
   auto text = sources.fs->Read(sources.file, limits.max_bytes);
@@ -40,7 +41,8 @@ bool BindFile(const ConfigSources& sources, const Binder::Source& source, Binder
   return true;
 }
 
-void BindEnvironment(const ConfigSources& sources, const Binder::Source& base, Binder* binder, ConfigResult* result) {
+void BindEnvironment(const ConfigSources& sources, const Binder::Source& base, Binder* binder,
+                     ConfigResult* result) {
   std::map<std::string, std::string> keys;  // variable -> key
   std::vector<std::string> variables;
   for (const std::string& key : AllKeys(Root())) {
@@ -54,7 +56,9 @@ void BindEnvironment(const ConfigSources& sources, const Binder::Source& base, B
     source.name = variable;
     const auto found = keys.find(variable);
     if (found == keys.end()) {
-      result->errors.push_back({{.kind = source.kind, .name = variable}, "", "no setting has this variable",
+      result->errors.push_back({{.kind = source.kind, .name = variable},
+                                "",
+                                "no setting has this variable",
                                 NearestWord(variables, variable)});
     } else {
       binder->BindSetting(found->second, value, source);
@@ -62,16 +66,22 @@ void BindEnvironment(const ConfigSources& sources, const Binder::Source& base, B
   }
 }
 
-void BindFlags(const ConfigSources& sources, const Binder::Source& base, Binder* binder, ConfigResult* result) {
+void BindFlags(const ConfigSources& sources, const Binder::Source& base, Binder* binder,
+               ConfigResult* result) {
   for (const std::string& set : sources.sets) {
     Binder::Source source = base;
     source.kind = Origin::Kind::kFlag;
     source.name = "--set";
     const size_t equals = set.find('=');
     if (equals == std::string::npos || equals == 0) {
-      result->errors.push_back({{.kind = source.kind, .name = source.name}, "", fmt::format("expected key=value, for example training.steps=500; found '{}'", set), ""});
+      result->errors.push_back(
+          {{.kind = source.kind, .name = source.name},
+           "",
+           fmt::format("expected key=value, for example training.steps=500; found '{}'", set),
+           ""});
     } else {
-      binder->BindSetting(std::string_view(set).substr(0, equals), std::string_view(set).substr(equals + 1), source);
+      binder->BindSetting(std::string_view(set).substr(0, equals),
+                          std::string_view(set).substr(equals + 1), source);
     }
   }
 }
@@ -81,12 +91,15 @@ bool HasBadUtf8Arguments(const ConfigSources& sources, ConfigResult* result) {
   const auto check = [&](const std::string& value, Origin origin) {
     const YamlDocument quoted = ParseYaml("\"\"\n# " + value);
     if (!quoted.problems.empty() || value.find('\n') != std::string::npos) {
-      result->errors.push_back({std::move(origin), "", "the value is not UTF-8 text of one line, or too long", ""});
+      result->errors.push_back(
+          {std::move(origin), "", "the value is not UTF-8 text of one line, or too long", ""});
     }
   };
-  for (const std::string& set : sources.sets) check(set, {.kind = Origin::Kind::kFlag, .name = "--set"});
+  for (const std::string& set : sources.sets)
+    check(set, {.kind = Origin::Kind::kFlag, .name = "--set"});
   for (const auto& [variable, value] : sources.environment) {
-    if (variable.starts_with(kPrefix)) check(value, {.kind = Origin::Kind::kEnvironment, .name = variable});
+    if (variable.starts_with(kPrefix))
+      check(value, {.kind = Origin::Kind::kEnvironment, .name = variable});
   }
   return result->errors.size() > before;
 }
@@ -118,7 +131,8 @@ std::string EnvironmentName(std::string_view key) {
 
 ConfigError ConfigResult::ErrorAt(std::string_view key, std::string_view problem) const {
   const auto found = origins.find(std::string(key));
-  return {found == origins.end() ? Origin() : found->second, std::string(key), std::string(problem), ""};
+  return {found == origins.end() ? Origin() : found->second, std::string(key), std::string(problem),
+          ""};
 }
 
 ConfigResult LoadRunSpec(const ConfigSources& sources) {

@@ -23,12 +23,15 @@ std::string_view LineOf(std::string_view text, int line) {
 /// The text without control characters, which could move the cursor.
 std::string Printable(std::string_view text) {
   std::string safe(text);
-  std::replace_if(safe.begin(), safe.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
+  std::replace_if(
+      safe.begin(), safe.end(),
+      [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, ' ');
   return safe;
 }
 
 std::string WithoutPlace(const ConfigError& error) {
-  std::string text = error.key.empty() ? error.problem : fmt::format("{}: {}", error.key, error.problem);
+  std::string text =
+      error.key.empty() ? error.problem : fmt::format("{}: {}", error.key, error.problem);
   if (!error.nearest.empty()) text += fmt::format("; did you mean {}?", error.nearest);
   return Printable(text);
 }
@@ -36,7 +39,8 @@ std::string WithoutPlace(const ConfigError& error) {
 std::string Excerpt(const Origin& origin, std::string_view text) {
   const std::string line = Printable(LineOf(text, origin.line));
   const size_t column = static_cast<size_t>(origin.column);
-  if (line.empty() || line.size() > kMaxExcerpt || column == 0 || column > line.size() + 1) return "";
+  if (line.empty() || line.size() > kMaxExcerpt || column == 0 || column > line.size() + 1)
+    return "";
   return fmt::format("{:>6} | {}\n{:>6} | {:>{}}\n", origin.line, line, "", "^", column);
 }
 
@@ -53,19 +57,25 @@ std::string Origin::Text() const {
   }
 }
 
-std::string ConfigError::Text() const { return fmt::format("{}: {}", Printable(origin.Text()), WithoutPlace(*this)); }
+std::string ConfigError::Text() const {
+  return fmt::format("{}: {}", Printable(origin.Text()), WithoutPlace(*this));
+}
 
-std::string FormatErrors(const std::vector<ConfigError>& errors, std::string_view text, bool color) {
+std::string FormatErrors(const std::vector<ConfigError>& errors, std::string_view text,
+                         bool color) {
   std::string out;
   for (const ConfigError& error : errors) {
     if (color) {
-      out += fmt::format("\x1b[1m{}:\x1b[0m \x1b[31m{}\x1b[0m\n", Printable(error.origin.Text()), WithoutPlace(error));
+      out += fmt::format("\x1b[1m{}:\x1b[0m \x1b[31m{}\x1b[0m\n", Printable(error.origin.Text()),
+                         WithoutPlace(error));
     } else {
       out += error.Text() + "\n";
     }
-    if (error.origin.kind == Origin::Kind::kFile && error.origin.line > 0) out += Excerpt(error.origin, text);
+    if (error.origin.kind == Origin::Kind::kFile && error.origin.line > 0)
+      out += Excerpt(error.origin, text);
   }
-  if (!errors.empty()) out += errors.size() == 1 ? "1 error\n" : fmt::format("{} errors\n", errors.size());
+  if (!errors.empty())
+    out += errors.size() == 1 ? "1 error\n" : fmt::format("{} errors\n", errors.size());
   return out;
 }
 

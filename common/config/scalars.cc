@@ -11,25 +11,30 @@ namespace {
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 
-/// Why `text` is no decimal number although people may take it for one; empty when it simply is none.
+/// Why `text` is no decimal number although people may take it for one; empty when it simply is
+/// none.
 std::string NumberSurprise(std::string_view text) {
   std::string_view digits = text;
   if (!digits.empty() && (digits[0] == '-' || digits[0] == '+')) digits.remove_prefix(1);
   if (digits.empty() || !IsDigit(digits[0])) return "";
-  if (digits.size() > 1 && digits[0] == '0' && (digits[1] == 'x' || digits[1] == 'X' || digits[1] == 'o' || digits[1] == 'b')) {
+  if (digits.size() > 1 && digits[0] == '0' &&
+      (digits[1] == 'x' || digits[1] == 'X' || digits[1] == 'o' || digits[1] == 'b')) {
     return "numbers are decimal here";
   }
-  if (digits.find_first_of("_,'") != std::string_view::npos) return "write the number without separators";
+  if (digits.find_first_of("_,'") != std::string_view::npos)
+    return "write the number without separators";
   if (digits.size() > 1 && digits[0] == '0' && IsDigit(digits[1])) {
     const size_t significant = std::min(digits.find_first_not_of('0'), digits.size() - 1);
-    return fmt::format("some programs read a leading zero as octal; write {}", digits.substr(significant));
+    return fmt::format("some programs read a leading zero as octal; write {}",
+                       digits.substr(significant));
   }
   return "";
 }
 
 absl::Status Refused(std::string_view text) {
   const std::string surprise = NumberSurprise(text);
-  return InvalidArgument(surprise.empty() ? fmt::format("found '{}'", text) : fmt::format("found '{}': {}", text, surprise));
+  return InvalidArgument(surprise.empty() ? fmt::format("found '{}'", text)
+                                          : fmt::format("found '{}': {}", text, surprise));
 }
 
 /// True for [-+]?(0|[1-9][0-9]*)
@@ -74,8 +79,10 @@ absl::StatusOr<bool> ParseBool(std::string_view text) {
 
 absl::StatusOr<uint64_t> ParseUnsigned(std::string_view text) {
   if (!IsInteger(text)) {
-    if (const auto number = ParseNumber(text); number.ok() && *number >= 0 && *number < 1e15 && std::floor(*number) == *number) {
-      return InvalidArgument(fmt::format("found '{}': write {}", text, static_cast<uint64_t>(*number)));
+    if (const auto number = ParseNumber(text);
+        number.ok() && *number >= 0 && *number < 1e15 && std::floor(*number) == *number) {
+      return InvalidArgument(
+          fmt::format("found '{}': write {}", text, static_cast<uint64_t>(*number)));
     }
     return Refused(text);
   }
@@ -84,7 +91,8 @@ absl::StatusOr<uint64_t> ParseUnsigned(std::string_view text) {
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
   if (error != std::errc() || end != digits.data() + digits.size()) {
-    return InvalidArgument(fmt::format("found {}{}", text, text[0] == '-' ? "" : ", which is too large"));
+    return InvalidArgument(
+        fmt::format("found {}{}", text, text[0] == '-' ? "" : ", which is too large"));
   }
   return value;
 }
@@ -95,7 +103,8 @@ absl::StatusOr<double> ParseNumber(std::string_view text) {
   if (digits[0] == '+') digits.remove_prefix(1);
   double value = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (error == std::errc::result_out_of_range) return InvalidArgument(fmt::format("found {}, which no double holds", text));
+  if (error == std::errc::result_out_of_range)
+    return InvalidArgument(fmt::format("found {}, which no double holds", text));
   if (error != std::errc() || end != digits.data() + digits.size()) return Refused(text);
   return value;
 }

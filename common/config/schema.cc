@@ -47,9 +47,11 @@ std::string RangeText(const FieldDescriptor& field, std::string_view what) {
   const bool whole = field.cpp_type() != FieldDescriptor::CPPTYPE_DOUBLE;
   const std::string unit = setting.unit().empty() ? "" : fmt::format(" ({})", setting.unit());
   if (setting.has_max()) {
-    return fmt::format("{} from {} to {}{}", what, setting.has_min() ? setting.min() : 0, setting.max(), unit);
+    return fmt::format("{} from {} to {}{}", what, setting.has_min() ? setting.min() : 0,
+                       setting.max(), unit);
   }
-  if (setting.has_min() || whole) return fmt::format("{}, {} or more{}", what, setting.has_min() ? setting.min() : 0, unit);
+  if (setting.has_min() || whole)
+    return fmt::format("{}, {} or more{}", what, setting.has_min() ? setting.min() : 0, unit);
   return fmt::format("{}{}", what, unit);
 }
 
@@ -67,7 +69,8 @@ std::string OneExpected(const FieldDescriptor& field) {
       return "a map of settings";
     default:
       if (setting.choices_size() > 0) {
-        return fmt::format("one of {}", fmt::join(setting.choices().begin(), setting.choices().end(), ", "));
+        return fmt::format("one of {}",
+                           fmt::join(setting.choices().begin(), setting.choices().end(), ", "));
       }
       return setting.path() ? "a path" : "text";
   }
@@ -75,13 +78,17 @@ std::string OneExpected(const FieldDescriptor& field) {
 
 }  // namespace
 
-const v1::Setting& SettingOf(const FieldDescriptor& field) { return field.options().GetExtension(v1::setting); }
+const v1::Setting& SettingOf(const FieldDescriptor& field) {
+  return field.options().GetExtension(v1::setting);
+}
 
 bool IsUserSetting(const FieldDescriptor& field) {
   return field.options().HasExtension(v1::setting) && !SettingOf(field).internal();
 }
 
-bool IsSection(const FieldDescriptor& field) { return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
+bool IsSection(const FieldDescriptor& field) {
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE;
+}
 
 std::vector<const FieldDescriptor*> UserSettings(const Descriptor& message) {
   std::vector<const FieldDescriptor*> fields;
@@ -91,7 +98,8 @@ std::vector<const FieldDescriptor*> UserSettings(const Descriptor& message) {
   return fields;
 }
 
-std::optional<std::vector<const FieldDescriptor*>> FindSetting(const Descriptor& root, std::string_view key) {
+std::optional<std::vector<const FieldDescriptor*>> FindSetting(const Descriptor& root,
+                                                               std::string_view key) {
   std::vector<const FieldDescriptor*> path;
   const Descriptor* message = &root;
   for (;;) {
@@ -99,8 +107,10 @@ std::optional<std::vector<const FieldDescriptor*>> FindSetting(const Descriptor&
     std::string_view name = key.substr(0, dot);
     const bool first = name.ends_with("[0]");
     if (first) name.remove_suffix(3);
-    const FieldDescriptor* field = message == nullptr ? nullptr : message->FindFieldByName(std::string(name));
-    if (field == nullptr || !IsUserSetting(*field) || (first && !(field->is_repeated() && IsSection(*field)))) {
+    const FieldDescriptor* field =
+        message == nullptr ? nullptr : message->FindFieldByName(std::string(name));
+    if (field == nullptr || !IsUserSetting(*field) ||
+        (first && !(field->is_repeated() && IsSection(*field)))) {
       return std::nullopt;
     }
     path.push_back(field);
@@ -157,7 +167,8 @@ std::string NearestWord(const std::vector<std::string>& words, std::string_view 
 
 std::string NearestKey(const Descriptor& root, std::string_view section, std::string_view key) {
   if (key.size() > 100) return "";
-  // Lower is better: a near name in the section, the same name elsewhere, a word of a name, a near name elsewhere.
+  // Lower is better: a near name in the section, the same name elsewhere, a word of a name, a near
+  // name elsewhere.
   std::string best;
   size_t best_score = std::numeric_limits<size_t>::max();
   for (const std::string& candidate : AllKeys(root)) {

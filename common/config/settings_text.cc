@@ -1,8 +1,8 @@
 #include "common/config/settings_text.h"
 
-#include <vector>
-
 #include <google/protobuf/util/json_util.h>
+
+#include <vector>
 
 #include "common/config/config.h"
 #include "common/config/schema.h"
@@ -16,14 +16,17 @@ using google::protobuf::Message;
 
 /// True when every YAML reader, old or new, takes the plain text for a string.
 bool IsPlainSafe(std::string_view text) {
-  static constexpr std::string_view kLetters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_/";
+  static constexpr std::string_view kLetters =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_/";
   if (text.empty() || kLetters.find(text[0]) == std::string_view::npos) return false;
   for (const char c : text) {
-    if (kLetters.find(c) == std::string_view::npos && std::string_view("0123456789.-").find(c) == std::string_view::npos) {
+    if (kLetters.find(c) == std::string_view::npos &&
+        std::string_view("0123456789.-").find(c) == std::string_view::npos) {
       return false;
     }
   }
-  for (const std::string_view word : {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}) {
+  for (const std::string_view word :
+       {"true", "false", "yes", "no", "on", "off", "y", "n", "null"}) {
     if (EditDistance(text, word) == 0) return false;
   }
   return true;
@@ -66,14 +69,16 @@ void AppendYaml(const Message& message, const std::string& prefix, const std::st
         AppendYaml(reflection->GetMessage(message, field), key, indent + "  ", origins, out);
       } else if (reflection->FieldSize(message, field) > 0) {
         *out += fmt::format("{}{}:\n", indent, field->name());
-        AppendYaml(reflection->GetRepeatedMessage(message, field, 0), key, indent + "  ", origins, out);
+        AppendYaml(reflection->GetRepeatedMessage(message, field, 0), key, indent + "  ", origins,
+                   out);
       }
       continue;
     }
     if (field->is_repeated() && reflection->FieldSize(message, field) == 0) continue;
     *out += fmt::format("{}{}: {}", indent, field->name(), ValueText(message, *field));
     if (origins != nullptr) {
-      if (const auto origin = origins->find(key); origin != origins->end()) *out += "  # " + origin->second.Text();
+      if (const auto origin = origins->find(key); origin != origins->end())
+        *out += "  # " + origin->second.Text();
     }
     *out += '\n';
   }
@@ -120,13 +125,15 @@ std::string ExplainField(std::string_view key, const FieldDescriptor& field) {
   std::string text = fmt::format("{}\n  {}\n", key, setting.doc());
   if (IsSection(field)) {
     text += "  settings:\n";
-    for (const FieldDescriptor* child : UserSettings(*field.message_type())) text += fmt::format("    {}.{}\n", key, child->name());
+    for (const FieldDescriptor* child : UserSettings(*field.message_type()))
+      text += fmt::format("    {}.{}\n", key, child->name());
     return text;
   }
   text += fmt::format("  value:       {}\n", ExpectedText(field));
   if (setting.path()) text += "  relative:    to the folder of the YAML file\n";
   if (setting.required()) text += "  required\n";
-  if (!setting.default_value().empty()) text += fmt::format("  default:     {}\n", setting.default_value());
+  if (!setting.default_value().empty())
+    text += fmt::format("  default:     {}\n", setting.default_value());
   if (!setting.example().empty()) text += fmt::format("  example:     {}\n", setting.example());
   text += fmt::format("  environment: {}\n", EnvironmentName(key));
   return text;
@@ -179,14 +186,16 @@ absl::StatusOr<std::string> Explain(std::string_view key) {
   const auto path = FindSetting(root, key);
   if (path) {
     std::string dotted;
-    for (const FieldDescriptor* field : *path) dotted += (dotted.empty() ? "" : ".") + field->name();
+    for (const FieldDescriptor* field : *path)
+      dotted += (dotted.empty() ? "" : ".") + field->name();
     return ExplainField(dotted, *path->back());
   }
   const size_t dot = key.rfind('.');
-  const std::string nearest =
-      NearestKey(root, dot == std::string_view::npos ? "" : key.substr(0, dot), key.substr(dot + 1));
-  return NotFound(nearest.empty() ? fmt::format("there is no setting '{}'", key)
-                                  : fmt::format("there is no setting '{}'; did you mean {}?", key, nearest));
+  const std::string nearest = NearestKey(
+      root, dot == std::string_view::npos ? "" : key.substr(0, dot), key.substr(dot + 1));
+  return NotFound(nearest.empty()
+                      ? fmt::format("there is no setting '{}'", key)
+                      : fmt::format("there is no setting '{}'; did you mean {}?", key, nearest));
 }
 
 std::string ExplainAll() {

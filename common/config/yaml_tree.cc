@@ -27,29 +27,36 @@ Position ToPosition(const YAML::Mark& mark) {
   return {mark.line + 1, mark.column + 1};
 }
 
-/// Builds the tree from yaml-cpp's events. Its own node type is not used: it expands aliases without limit, keeps
-/// duplicate keys and reads `no` as false.
+/// Builds the tree from yaml-cpp's events. Its own node type is not used: it expands aliases
+/// without limit, keeps duplicate keys and reads `no` as false.
 class TreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const YamlLimits& limits, std::vector<YamlProblem>* problems) : limits_(limits), problems_(problems) {}
+  TreeBuilder(const YamlLimits& limits, std::vector<YamlProblem>* problems)
+      : limits_(limits), problems_(problems) {}
 
   std::shared_ptr<const YamlNode> root() const { return root_; }
 
   void OnDocumentStart(const YAML::Mark& mark) override {
     if (started_) {
-      Refuse(ToPosition(mark), "a second document begins here; one file describes one run, so put it into a file of its own");
+      Refuse(ToPosition(mark),
+             "a second document begins here; one file describes one run, so put it into a file of "
+             "its own");
     }
     started_ = true;
   }
   void OnDocumentEnd() override {}
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { Leaf(mark, anchor, "", false, YamlNode::Kind::kNull); }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    Leaf(mark, anchor, "", false, YamlNode::Kind::kNull);
+  }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
     const bool text_tag = tag == "tag:yaml.org,2002:str";
     const bool quoted = tag == "!" || text_tag;
     if (!text_tag) CheckTag(mark, tag);
-    const bool null = !quoted && (value.empty() || value == "~" || value == "null" || value == "Null" || value == "NULL");
+    const bool null = !quoted && (value.empty() || value == "~" || value == "null" ||
+                                  value == "Null" || value == "NULL");
     Leaf(mark, anchor, value, quoted, null ? YamlNode::Kind::kNull : YamlNode::Kind::kScalar);
   }
 
@@ -64,11 +71,13 @@ class TreeBuilder : public YAML::EventHandler {
     Add(found->second);
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kSequence);
   }
   void OnSequenceEnd() override { Close(); }
-  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
     Open(mark, tag, anchor, YamlNode::Kind::kMap);
   }
   void OnMapEnd() override { Close(); }
@@ -82,14 +91,19 @@ class TreeBuilder : public YAML::EventHandler {
     Position key_position;
   };
 
-  [[noreturn]] void Refuse(Position position, std::string message) { throw Refusal{{position, Path(), std::move(message)}}; }
+  [[noreturn]] void Refuse(Position position, std::string message) {
+    throw Refusal{{position, Path(), std::move(message)}};
+  }
 
   void CheckTag(const YAML::Mark& mark, const std::string& tag) {
     if (tag.empty() || tag == "?" || tag == "!") return;
     Refuse(ToPosition(mark), fmt::format("the tag '{}' has no meaning here; leave it out", tag));
   }
 
-  bool InKey() const { return !stack_.empty() && stack_.back().node->kind == YamlNode::Kind::kMap && !stack_.back().has_key; }
+  bool InKey() const {
+    return !stack_.empty() && stack_.back().node->kind == YamlNode::Kind::kMap &&
+           !stack_.back().has_key;
+  }
 
   std::string Path() const {
     std::string path;
@@ -105,15 +119,19 @@ class TreeBuilder : public YAML::EventHandler {
     nodes_ += nodes;
     bytes_ += bytes;
     if (nodes_ > limits_.max_nodes) {
-      Refuse(position, fmt::format("more than {} values, with aliases expanded", limits_.max_nodes));
+      Refuse(position,
+             fmt::format("more than {} values, with aliases expanded", limits_.max_nodes));
     }
     if (bytes_ > limits_.max_expanded_bytes) {
-      Refuse(position, fmt::format("more than {} bytes of text, with aliases expanded", limits_.max_expanded_bytes));
+      Refuse(position, fmt::format("more than {} bytes of text, with aliases expanded",
+                                   limits_.max_expanded_bytes));
     }
-    if (depth > limits_.max_depth) Refuse(position, fmt::format("nested more than {} deep", limits_.max_depth));
+    if (depth > limits_.max_depth)
+      Refuse(position, fmt::format("nested more than {} deep", limits_.max_depth));
   }
 
-  void Leaf(const YAML::Mark& mark, YAML::anchor_t anchor, const std::string& text, bool quoted, YamlNode::Kind kind) {
+  void Leaf(const YAML::Mark& mark, YAML::anchor_t anchor, const std::string& text, bool quoted,
+            YamlNode::Kind kind) {
     const Position position = ToPosition(mark);
     for (const char c : text) {
       if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
@@ -121,7 +139,8 @@ class TreeBuilder : public YAML::EventHandler {
       }
     }
     if (InKey()) {
-      if (kind == YamlNode::Kind::kNull && !quoted) Refuse(position, "a key is missing before this ':'");
+      if (kind == YamlNode::Kind::kNull && !quoted)
+        Refuse(position, "a key is missing before this ':'");
       Frame& frame = stack_.back();
       frame.has_key = true;
       frame.key = text;
@@ -140,7 +159,8 @@ class TreeBuilder : public YAML::EventHandler {
     Add(std::move(node));
   }
 
-  void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YamlNode::Kind kind) {
+  void Open(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+            YamlNode::Kind kind) {
     CheckTag(mark, tag);
     if (InKey()) Refuse(ToPosition(mark), "a key must be a word, not a list or a map");
     auto node = std::make_shared<YamlNode>();
@@ -172,11 +192,13 @@ class TreeBuilder : public YAML::EventHandler {
       return;
     }
     Frame& frame = stack_.back();
-    const auto same = std::find_if(parent.entries.begin(), parent.entries.end(),
-                                   [&](const YamlNode::Entry& entry) { return entry.key == frame.key; });
+    const auto same =
+        std::find_if(parent.entries.begin(), parent.entries.end(),
+                     [&](const YamlNode::Entry& entry) { return entry.key == frame.key; });
     if (same != parent.entries.end()) {
-      problems_->push_back({frame.key_position, Path(),
-                            fmt::format("given twice, first on line {}; keep one of them", same->position.line)});
+      problems_->push_back(
+          {frame.key_position, Path(),
+           fmt::format("given twice, first on line {}; keep one of them", same->position.line)});
     } else {
       parent.entries.push_back({frame.key, frame.key_position, std::move(node)});
     }
@@ -205,7 +227,8 @@ bool FindBadByte(std::string_view text, YamlProblem* problem) {
       return true;
     }
     if ((code < 0x20 && code != '\n' && code != '\r' && code != '\t') || code == 0x7f) {
-      *problem = {at, "", fmt::format("a control character (code {}) is not allowed in YAML", code)};
+      *problem = {at, "",
+                  fmt::format("a control character (code {}) is not allowed in YAML", code)};
       return true;
     }
     i += static_cast<size_t>(length);
@@ -223,7 +246,10 @@ bool FindBadByte(std::string_view text, YamlProblem* problem) {
 YamlDocument ParseYaml(std::string_view text, const YamlLimits& limits) {
   YamlDocument document;
   if (text.size() > limits.max_bytes) {
-    document.problems.push_back({{}, "", fmt::format("has {} bytes, more than the {} allowed", text.size(), limits.max_bytes)});
+    document.problems.push_back(
+        {{},
+         "",
+         fmt::format("has {} bytes, more than the {} allowed", text.size(), limits.max_bytes)});
     return document;
   }
   if (text.starts_with("\xef\xbb\xbf")) text.remove_prefix(3);
@@ -241,7 +267,8 @@ YamlDocument ParseYaml(std::string_view text, const YamlLimits& limits) {
     document.problems.push_back(refusal.problem);
     return document;
   } catch (const YAML::Exception& error) {
-    document.problems.push_back({ToPosition(error.mark), "", fmt::format("not YAML: {}", error.msg)});
+    document.problems.push_back(
+        {ToPosition(error.mark), "", fmt::format("not YAML: {}", error.msg)});
     return document;
   } catch (const std::exception& error) {
     document.problems.push_back({{}, "", fmt::format("not YAML: {}", error.what())});

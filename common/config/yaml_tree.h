@@ -25,7 +25,8 @@ struct YamlNode {
 
   Kind kind = Kind::kNull;
   Position position;
-  /// Of a scalar: its text, and whether it stood in quotes (then it is text whatever it looks like).
+  /// Of a scalar: its text, and whether it stood in quotes (then it is text whatever it looks
+  /// like).
   std::string text;
   bool quoted = false;
   std::vector<std::shared_ptr<const YamlNode>> items;  // of a sequence
@@ -55,15 +56,16 @@ struct YamlProblem {
   std::string message;
 };
 
-/// A document. `root` is null when it cannot be read at all; a document without content has a null node as root. With
-/// duplicate keys there is a root, holding the first of each, and a problem for every other.
+/// A document. `root` is null when it cannot be read at all; a document without content has a null
+/// node as root. With duplicate keys there is a root, holding the first of each, and a problem for
+/// every other.
 struct YamlDocument {
   std::shared_ptr<const YamlNode> root;
   std::vector<YamlProblem> problems;
 };
 
-/// Reads one YAML document: UTF-8 without control characters, string keys, no tags but `!!str`, no second document, no
-/// alias within its own anchor. Never throws.
+/// Reads one YAML document: UTF-8 without control characters, string keys, no tags but `!!str`, no
+/// second document, no alias within its own anchor. Never throws.
 YamlDocument ParseYaml(std::string_view text, const YamlLimits& limits = {});
 
 }  // namespace neolog::config

@@ -29,7 +29,8 @@ uint32_t ReadBe32(std::string_view bytes) {
 }
 
 uint32_t Crc(std::string_view bytes) {
-  return static_cast<uint32_t>(crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+  return static_cast<uint32_t>(
+      crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 void AppendChunk(std::string_view type, std::string_view data, std::string* out) {
@@ -49,9 +50,11 @@ bool IsAscii(std::string_view text) {
 }
 
 absl::Status CheckKeyword(std::string_view keyword) {
-  if (keyword.empty() || keyword.size() > 79 || !IsAscii(keyword) || keyword.find('\n') != std::string_view::npos ||
-      keyword.front() == ' ' || keyword.back() == ' ') {
-    return InvalidArgument(fmt::format("'{}' cannot be a PNG keyword: 1 to 79 ASCII characters, no spaces at the ends", keyword));
+  if (keyword.empty() || keyword.size() > 79 || !IsAscii(keyword) ||
+      keyword.find('\n') != std::string_view::npos || keyword.front() == ' ' ||
+      keyword.back() == ' ') {
+    return InvalidArgument(fmt::format(
+        "'{}' cannot be a PNG keyword: 1 to 79 ASCII characters, no spaces at the ends", keyword));
   }
   return absl::OkStatus();
 }
@@ -99,8 +102,10 @@ bool Inflate(std::string_view packed, size_t limit, std::string* text) {
   return code == Z_STREAM_END && text->size() <= limit;
 }
 
-/// Keyword and text of a text chunk; false when it is malformed or unpacks to more than `limit` bytes.
-bool ParseText(std::string_view type, std::string_view data, size_t limit, std::pair<std::string, std::string>* entry) {
+/// Keyword and text of a text chunk; false when it is malformed or unpacks to more than `limit`
+/// bytes.
+bool ParseText(std::string_view type, std::string_view data, size_t limit,
+               std::pair<std::string, std::string>* entry) {
   std::string_view keyword;
   if (!ConsumeString(&data, &keyword)) return false;
   entry->first = Latin1ToUtf8(keyword);
@@ -127,8 +132,10 @@ bool ParseText(std::string_view type, std::string_view data, size_t limit, std::
 }  // namespace
 
 absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text) {
-  if (image.width < 1 || image.height < 1 || image.rgb.size() != size_t{3} * image.width * image.height) {
-    return InvalidArgument(fmt::format("a picture of {} x {} cannot have {} bytes", image.width, image.height, image.rgb.size()));
+  if (image.width < 1 || image.height < 1 ||
+      image.rgb.size() != size_t{3} * image.width * image.height) {
+    return InvalidArgument(fmt::format("a picture of {} x {} cannot have {} bytes", image.width,
+                                       image.height, image.rgb.size()));
   }
   std::string chunks;
   for (const auto& [keyword, value] : text) {
@@ -147,10 +154,13 @@ absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text) {
   png.format = PNG_FORMAT_RGB;
   std::string bytes(PNG_IMAGE_PNG_SIZE_MAX(png), '\0');
   png_alloc_size_t size = bytes.size();
-  const bool encoded = png_image_write_to_memory(&png, bytes.data(), &size, 0, image.rgb.data(), 0, nullptr) != 0;
+  const bool encoded =
+      png_image_write_to_memory(&png, bytes.data(), &size, 0, image.rgb.data(), 0, nullptr) != 0;
   const std::string message = png.message;
   png_image_free(&png);
-  if (!encoded) return Internal(fmt::format("libpng cannot encode a picture of {} x {}: {}", image.width, image.height, message));
+  if (!encoded)
+    return Internal(fmt::format("libpng cannot encode a picture of {} x {}: {}", image.width,
+                                image.height, message));
   bytes.resize(size);
   bytes.insert(kHeaderEnd, chunks);
   return bytes;
@@ -172,7 +182,8 @@ absl::StatusOr<PngText> ReadPngText(std::string_view bytes, std::string_view nam
     }
     if (type == "IEND") return text;
     if (type == "tEXt" || type == "zTXt" || type == "iTXt") {
-      if (ReadBe32(bytes.substr(at + 8 + length)) != Crc(bytes.substr(at + 4, size_t{4} + length))) {
+      if (ReadBe32(bytes.substr(at + 8 + length)) !=
+          Crc(bytes.substr(at + 4, size_t{4} + length))) {
         return bad(at, "the checksum of this text chunk does not fit; the file is damaged");
       }
       std::pair<std::string, std::string> entry;
@@ -180,7 +191,8 @@ absl::StatusOr<PngText> ReadPngText(std::string_view bytes, std::string_view nam
         return bad(at, "this text chunk is malformed or larger than 16 MiB");
       }
       unpacked += entry.first.size() + entry.second.size();
-      if (text.size() == kMaxChunks || unpacked > kMaxTextBytes) return bad(at, "more text than a picture may carry");
+      if (text.size() == kMaxChunks || unpacked > kMaxTextBytes)
+        return bad(at, "more text than a picture may carry");
       text.push_back(std::move(entry));
     }
     at += size_t{12} + length;

@@ -55,13 +55,17 @@ char ToByte(int64_t sum) {
   return static_cast<char>(static_cast<uint8_t>(std::clamp<int64_t>(sum >> kFractionBits, 0, 255)));
 }
 
-/// One pass over lines of `taps.size()` pixels. `step` is the distance of neighbouring pixels in bytes.
-void Pass(const std::vector<Taps>& taps, const char* in, size_t in_step, char* out, size_t out_step) {
+/// One pass over lines of `taps.size()` pixels. `step` is the distance of neighbouring pixels in
+/// bytes.
+void Pass(const std::vector<Taps>& taps, const char* in, size_t in_step, char* out,
+          size_t out_step) {
   for (size_t i = 0; i < taps.size(); ++i) {
-    int64_t sums[3] = {1 << (kFractionBits - 1), 1 << (kFractionBits - 1), 1 << (kFractionBits - 1)};
+    int64_t sums[3] = {1 << (kFractionBits - 1), 1 << (kFractionBits - 1),
+                       1 << (kFractionBits - 1)};
     const char* pixel = in + static_cast<size_t>(taps[i].first) * in_step;
     for (const int32_t weight : taps[i].weights) {
-      for (int c = 0; c < 3; ++c) sums[c] += static_cast<int64_t>(static_cast<uint8_t>(pixel[c])) * weight;
+      for (int c = 0; c < 3; ++c)
+        sums[c] += static_cast<int64_t>(static_cast<uint8_t>(pixel[c])) * weight;
       pixel += in_step;
     }
     for (int c = 0; c < 3; ++c) out[i * out_step + c] = ToByte(sums[c]);
@@ -77,14 +81,17 @@ Image ResizeBicubic(const Image& image, int width, int height) {
     wide.rgb.assign(size_t{3} * width * image.height, '\0');
     const std::vector<Taps> taps = MakeTaps(image.width, width);
     for (int y = 0; y < image.height; ++y) {
-      Pass(taps, image.rgb.data() + size_t{3} * y * image.width, 3, wide.rgb.data() + size_t{3} * y * width, 3);
+      Pass(taps, image.rgb.data() + size_t{3} * y * image.width, 3,
+           wide.rgb.data() + size_t{3} * y * width, 3);
     }
   }
   if (height == image.height) return wide;
-  Image resized{.width = width, .height = height, .rgb = std::string(size_t{3} * width * height, '\0')};
+  Image resized{
+      .width = width, .height = height, .rgb = std::string(size_t{3} * width * height, '\0')};
   const std::vector<Taps> taps = MakeTaps(image.height, height);
   for (int x = 0; x < width; ++x) {
-    Pass(taps, wide.rgb.data() + size_t{3} * x, size_t{3} * width, resized.rgb.data() + size_t{3} * x, size_t{3} * width);
+    Pass(taps, wide.rgb.data() + size_t{3} * x, size_t{3} * width,
+         resized.rgb.data() + size_t{3} * x, size_t{3} * width);
   }
   return resized;
 }

@@ -39,7 +39,8 @@ bool IsTemporaryName(std::string_view name) {
          tail.find_first_not_of("0123456789abcdef", kMark.size()) == std::string_view::npos;
 }
 
-absl::StatusOr<std::vector<std::string>> SweepTemporaries(FileSystem& fs, std::string_view directory) {
+absl::StatusOr<std::vector<std::string>> SweepTemporaries(FileSystem& fs,
+                                                          std::string_view directory) {
   ASSIGN_OR_RETURN(std::vector<std::string> names, fs.List(directory));
   std::erase_if(names, [](const std::string& name) { return !IsTemporaryName(name); });
   for (const std::string& name : names) RETURN_IF_ERROR(fs.Remove(JoinPath(directory, name)));

@@ -20,7 +20,8 @@ absl::StatusOr<std::string> MemoryBlobStore::Put(std::string_view bytes) {
     if (name != digest) used += blob.size();
   }
   if (used > capacity_) {
-    return absl::ResourceExhaustedError(fmt::format("no room for a blob of {} bytes", bytes.size()));
+    return absl::ResourceExhaustedError(
+        fmt::format("no room for a blob of {} bytes", bytes.size()));
   }
   blobs_[digest] = std::string(bytes);
   return digest;
@@ -41,7 +42,8 @@ absl::StatusOr<std::vector<bool>> MemoryBlobStore::Has(const std::vector<std::st
   MutexLock lock(mutex_);
   std::vector<bool> has;
   for (const std::string& digest : digests) {
-    if (!IsDigest(digest)) return InvalidArgument(fmt::format("'{}' is not a blob's digest", digest));
+    if (!IsDigest(digest))
+      return InvalidArgument(fmt::format("'{}' is not a blob's digest", digest));
     has.push_back(blobs_.count(digest) > 0);
   }
   return has;

@@ -46,7 +46,8 @@ class MemoryFileSystem::File : public WritableFile {
     const uint64_t room = fs_->capacity_ > used ? fs_->capacity_ - used : 0;
     if (bytes.size() > room) {
       node_->bytes.append(bytes.substr(0, room));
-      return absl::ResourceExhaustedError(fmt::format("cannot write to '{}': the disk is full", path_));
+      return absl::ResourceExhaustedError(
+          fmt::format("cannot write to '{}': the disk is full", path_));
     }
     node_->bytes.append(bytes);
     return absl::OkStatus();
@@ -71,7 +72,8 @@ class MemoryFileSystem::File : public WritableFile {
  private:
   absl::Status Usable() const REQUIRES(fs_->mutex_) {
     if (closed_) return FailedPrecondition(fmt::format("'{}' is closed already", path_));
-    if (generation_ != fs_->generation_) return Internal(fmt::format("'{}' was lost with the power", path_));
+    if (generation_ != fs_->generation_)
+      return Internal(fmt::format("'{}' was lost with the power", path_));
     return absl::OkStatus();
   }
 
@@ -102,7 +104,8 @@ absl::StatusOr<std::string> MemoryFileSystem::CheckParent(std::string_view path)
   std::string normal = Normal(path);
   if (directories_.count(normal) > 0) return IsDirectory(path);
   const std::string parent = DirectoryOf(normal);
-  if (names_.count(parent) > 0) return FailedPrecondition(fmt::format("'{}' is not a directory", parent));
+  if (names_.count(parent) > 0)
+    return FailedPrecondition(fmt::format("'{}' is not a directory", parent));
   if (directories_.count(parent) == 0) return Missing(path);
   return normal;
 }
@@ -133,7 +136,8 @@ absl::StatusOr<std::unique_ptr<WritableFile>> MemoryFileSystem::Create(std::stri
   return std::make_unique<File>(this, checked, std::move(node), generation_);
 }
 
-absl::StatusOr<std::unique_ptr<WritableFile>> MemoryFileSystem::OpenForAppend(std::string_view path) {
+absl::StatusOr<std::unique_ptr<WritableFile>> MemoryFileSystem::OpenForAppend(
+    std::string_view path) {
   MutexLock lock(mutex_);
   ASSIGN_OR_RETURN(const std::string normal, CheckParent(path));
   RETURN_IF_ERROR_WITH(Count(), fmt::format("cannot open '{}'", path));
@@ -168,7 +172,8 @@ absl::Status MemoryFileSystem::CreateDirectories(std::string_view path) {
   MutexLock lock(mutex_);
   std::vector<std::string> missing;
   for (std::string dir = Normal(path); directories_.count(dir) == 0; dir = DirectoryOf(dir)) {
-    if (names_.count(dir) > 0) return FailedPrecondition(fmt::format("'{}' is not a directory", dir));
+    if (names_.count(dir) > 0)
+      return FailedPrecondition(fmt::format("'{}' is not a directory", dir));
     missing.push_back(dir);
   }
   if (missing.empty()) return absl::OkStatus();
@@ -184,14 +189,16 @@ absl::Status MemoryFileSystem::SyncDirectory(std::string_view path) {
   RETURN_IF_ERROR_WITH(Count(), fmt::format("cannot sync directory '{}'", path));
   const auto in_dir = [&](const auto& entry) { return DirectoryOf(entry.first) == dir; };
   std::erase_if(durable_names_, in_dir);
-  std::copy_if(names_.begin(), names_.end(), std::inserter(durable_names_, durable_names_.end()), in_dir);
+  std::copy_if(names_.begin(), names_.end(), std::inserter(durable_names_, durable_names_.end()),
+               in_dir);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> MemoryFileSystem::List(std::string_view path) {
   MutexLock lock(mutex_);
   const std::string dir = Normal(path);
-  if (names_.count(dir) > 0) return FailedPrecondition(fmt::format("'{}' is not a directory", path));
+  if (names_.count(dir) > 0)
+    return FailedPrecondition(fmt::format("'{}' is not a directory", path));
   if (directories_.count(dir) == 0) return Missing(path);
   std::vector<std::string> names;
   const auto add = [&](const std::string& full) {

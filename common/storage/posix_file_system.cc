@@ -167,7 +167,8 @@ class PosixFileSystem : public FileSystem {
     if (there) return absl::OkStatus();
     const std::string parent = DirectoryOf(p);
     RETURN_IF_ERROR(CreateDirectories(parent));
-    if (mkdir(p.c_str(), 0777) != 0 && errno != EEXIST) return ErrnoStatus(errno, "create directory", p);
+    if (mkdir(p.c_str(), 0777) != 0 && errno != EEXIST)
+      return ErrnoStatus(errno, "create directory", p);
     ASSIGN_OR_RETURN(const bool made, IsDirectory(p));
     if (!made) return ErrnoStatus(ENOTDIR, "create directory", p);
     return SyncDirectory(parent);

@@ -53,9 +53,10 @@ absl::StatusOr<std::string> ReadMarker(FileSystem& fs, const RunDirectory& direc
   ASSIGN_OR_RETURN(const std::string text, fs.Read(directory.Marker(), kMaxMarkerBytes));
   const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object() || !json.contains("run_id") || !json["run_id"].is_string()) {
-    return DataLoss(fmt::format("'{}' does not say which run the folder belongs to; move the folder away or choose another "
-                                "name or checkpoint.log_dir",
-                                directory.Marker()));
+    return DataLoss(fmt::format(
+        "'{}' does not say which run the folder belongs to; move the folder away or choose another "
+        "name or checkpoint.log_dir",
+        directory.Marker()));
   }
   return json["run_id"].get<std::string>();
 }
@@ -70,7 +71,8 @@ std::string FileStem(std::string_view word) {
   static constexpr std::string_view kRefused = "<>:\"/\\|?*\x7f";
   std::string stem;
   for (const char c : word) {
-    if (static_cast<unsigned char>(c) >= 0x20 && kRefused.find(c) == std::string_view::npos) stem += c;
+    if (static_cast<unsigned char>(c) >= 0x20 && kRefused.find(c) == std::string_view::npos)
+      stem += c;
   }
   if (stem.size() > kMaxNameBytes) {
     size_t end = kMaxNameBytes;
@@ -89,7 +91,8 @@ bool IsRunName(std::string_view name) {
          name.find_first_not_of(kAllowed) == std::string_view::npos;
 }
 
-RunDirectory::RunDirectory(std::string_view log_dir, std::string_view run_name, std::string_view word)
+RunDirectory::RunDirectory(std::string_view log_dir, std::string_view run_name,
+                           std::string_view word)
     : path_(JoinPath(log_dir, run_name)), stem_(FileStem(word)) {}
 
 std::string RunDirectory::Marker() const { return JoinPath(path_, kMarkerName); }
@@ -122,7 +125,8 @@ std::optional<RunFile> ParseRunFile(std::string_view path) {
   RunFile file;
   if (folder == kPreviews) {
     file.kind = RunFileKind::kPreview;
-    if (!ConsumeSuffix(&name, kPng) || !ConsumeNumber(&name, &file.index) || !ConsumeNumber(&name, &file.step)) {
+    if (!ConsumeSuffix(&name, kPng) || !ConsumeNumber(&name, &file.index) ||
+        !ConsumeNumber(&name, &file.step)) {
       return std::nullopt;
     }
   } else if (slash == std::string_view::npos || folder == kEmbeddings) {
@@ -150,29 +154,34 @@ absl::StatusOr<std::string> RunDirectoryOwner(FileSystem& fs, const RunDirectory
   if (absl::IsNotFound(info.status())) return std::string();
   RETURN_IF_ERROR(info);
   if (!info->is_directory) {
-    return AlreadyExists(fmt::format("'{}' is a file; the run's folder would have its name: choose another name or "
-                                     "checkpoint.log_dir",
-                                     directory.path()));
+    return AlreadyExists(
+        fmt::format("'{}' is a file; the run's folder would have its name: choose another name or "
+                    "checkpoint.log_dir",
+                    directory.path()));
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> names, fs.List(directory.path()));
   for (const std::string& name : names) {
     // A claim that died before its marker was written leaves these.
     if (IsTemporaryName(name) || name == kEmbeddings || name == kPreviews) continue;
-    return AlreadyExists(fmt::format("'{}' holds '{}' but no {}: it is not a run's folder; choose another name or "
-                                     "checkpoint.log_dir",
-                                     directory.path(), name, kMarkerName));
+    return AlreadyExists(
+        fmt::format("'{}' holds '{}' but no {}: it is not a run's folder; choose another name or "
+                    "checkpoint.log_dir",
+                    directory.path(), name, kMarkerName));
   }
   return std::string();
 }
 
-absl::Status ClaimRunDirectory(FileSystem& fs, const RunDirectory& directory, std::string_view run_id) {
+absl::Status ClaimRunDirectory(FileSystem& fs, const RunDirectory& directory,
+                               std::string_view run_id) {
   ASSIGN_OR_RETURN(const std::string owner, RunDirectoryOwner(fs, directory));
   if (!owner.empty() && owner != run_id) {
-    return AlreadyExists(fmt::format("'{}' belongs to run {}, not to run {}; choose another name or checkpoint.log_dir, or "
-                                     "move the folder away",
-                                     directory.path(), owner, run_id));
+    return AlreadyExists(fmt::format(
+        "'{}' belongs to run {}, not to run {}; choose another name or checkpoint.log_dir, or "
+        "move the folder away",
+        directory.path(), owner, run_id));
   }
-  for (const std::string& folder : {directory.path(), directory.EmbeddingsFolder(), directory.PreviewsFolder()}) {
+  for (const std::string& folder :
+       {directory.path(), directory.EmbeddingsFolder(), directory.PreviewsFolder()}) {
     RETURN_IF_ERROR(fs.CreateDirectories(folder));
     RETURN_IF_ERROR(SweepTemporaries(fs, folder));
   }

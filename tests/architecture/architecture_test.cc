@@ -19,9 +19,11 @@ Tree ReadTree() {
   namespace fs = std::filesystem;
   const fs::path root = neolog::testing::SourcePath("");
   static const std::set<std::string> kSkipped = {"build", "out", "__pycache__"};
-  static const std::set<std::string> kRead = {".h", ".cc", ".cu", ".py", ".sh", ".proto", ".cmake", ".md", ".txt", ".yaml"};
+  static const std::set<std::string> kRead = {".h",     ".cc",    ".cu", ".py",  ".sh",
+                                              ".proto", ".cmake", ".md", ".txt", ".yaml"};
   Tree tree;
-  for (auto it = fs::recursive_directory_iterator(root); it != fs::recursive_directory_iterator(); ++it) {
+  for (auto it = fs::recursive_directory_iterator(root); it != fs::recursive_directory_iterator();
+       ++it) {
     const std::string name = it->path().filename().string();
     if (it->is_directory()) {
       if (name[0] == '.' || kSkipped.count(name) > 0) it.disable_recursion_pending();
@@ -30,7 +32,8 @@ Tree ReadTree() {
     const std::string relative = it->path().lexically_relative(root.lexically_normal()).string();
     const std::string extension = it->path().extension().string();
     if (extension == ".txt" && name != "CMakeLists.txt") continue;
-    if (kRead.count(extension) > 0) tree[relative] = neolog::testing::ReadFileOrDie(it->path().string());
+    if (kRead.count(extension) > 0)
+      tree[relative] = neolog::testing::ReadFileOrDie(it->path().string());
   }
   return tree;
 }
@@ -80,34 +83,46 @@ constexpr char kOnce[] = "#pragma once\n";
 INSTANTIATE_TEST_SUITE_P(
     All, PlantedTest,
     ::testing::Values(
-        Planted{"CommonIncludesWorker", "common/base/b.h", std::string(kOnce) + "#include \"worker/train/t.h\"\n",
+        Planted{"CommonIncludesWorker", "common/base/b.h",
+                std::string(kOnce) + "#include \"worker/train/t.h\"\n",
                 "common/base/b.h:2: includes worker/train/t.h: common is below"},
-        Planted{"CommonIncludesCoordinator", "common/base/b.h", std::string(kOnce) + "# include \"coordinator/grpc/x_grpc.h\"\n",
+        Planted{"CommonIncludesCoordinator", "common/base/b.h",
+                std::string(kOnce) + "# include \"coordinator/grpc/x_grpc.h\"\n",
                 "common is below"},
-        Planted{"CoordinatorIncludesWorker", "coordinator/grpc/b.h", std::string(kOnce) + "#include \"worker/train/t.h\"\n",
-                "meet only in proto"},
-        Planted{"WorkerIncludesCoordinator", "worker/train/b.h", std::string(kOnce) + "#include \"coordinator/grpc/y.h\"\n",
-                "meet only in proto"},
-        Planted{"ProgramIncludesTests", "common/base/b.h", std::string(kOnce) + "#include \"tests/support/fake_clock.h\"\n",
+        Planted{"CoordinatorIncludesWorker", "coordinator/grpc/b.h",
+                std::string(kOnce) + "#include \"worker/train/t.h\"\n", "meet only in proto"},
+        Planted{"WorkerIncludesCoordinator", "worker/train/b.h",
+                std::string(kOnce) + "#include \"coordinator/grpc/y.h\"\n", "meet only in proto"},
+        Planted{"ProgramIncludesTests", "common/base/b.h",
+                std::string(kOnce) + "#include \"tests/support/fake_clock.h\"\n",
                 "do not include their tests"},
-        Planted{"CoordinatorOpensPictures", "coordinator/grpc/b.h", std::string(kOnce) + "#include \"common/image/image.h\"\n",
-                "opens no pictures"},
-        Planted{"TorchInCommon", "common/base/b.h", std::string(kOnce) + "#include <torch/types.h>\n", "torch only in"},
-        Planted{"GrpcInOtherFile", "coordinator/grpc/b.h", std::string(kOnce) + "#include <grpcpp/server.h>\n", "gRPC only in"},
-        Planted{"GrpcStubInOtherFile", "common/base/b.h", std::string(kOnce) + "#include \"neolog/v1/blobs.grpc.pb.h\"\n",
-                "gRPC only in"},
-        Planted{"CudaInTrain", "worker/train/b.h", std::string(kOnce) + "#include <c10/cuda/CUDAGuard.h>\n", "NCCL and CUDA only in"},
-        Planted{"NcclInTrain", "worker/train/b.h", std::string(kOnce) + "#include <nccl.h>\n", "NCCL and CUDA only in"},
-        Planted{"HttpInGrpc", "coordinator/grpc/b.h", std::string(kOnce) + "#include <boost/beast.hpp>\n", "HTTP only in"},
+        Planted{"CoordinatorOpensPictures", "coordinator/grpc/b.h",
+                std::string(kOnce) + "#include \"common/image/image.h\"\n", "opens no pictures"},
+        Planted{"TorchInCommon", "common/base/b.h",
+                std::string(kOnce) + "#include <torch/types.h>\n", "torch only in"},
+        Planted{"GrpcInOtherFile", "coordinator/grpc/b.h",
+                std::string(kOnce) + "#include <grpcpp/server.h>\n", "gRPC only in"},
+        Planted{"GrpcStubInOtherFile", "common/base/b.h",
+                std::string(kOnce) + "#include \"neolog/v1/blobs.grpc.pb.h\"\n", "gRPC only in"},
+        Planted{"CudaInTrain", "worker/train/b.h",
+                std::string(kOnce) + "#include <c10/cuda/CUDAGuard.h>\n", "NCCL and CUDA only in"},
+        Planted{"NcclInTrain", "worker/train/b.h", std::string(kOnce) + "#include <nccl.h>\n",
+                "NCCL and CUDA only in"},
+        Planted{"HttpInGrpc", "coordinator/grpc/b.h",
+                std::string(kOnce) + "#include <boost/beast.hpp>\n", "HTTP only in"},
         Planted{"TestNotBuilt", "tests/common/base/b_test.cc", "", "named in no CMakeLists.txt"},
         Planted{"SourceNotBuilt", "common/base/b.cc", "", "named in no CMakeLists.txt"},
         // "a.cc" is a part of "aa.cc" only by its letters.
-        Planted{"NameWithinAName", "common/base/CMakeLists.txt", "f(SOURCES aa.cc)\n", "common/base/a.cc: named in no"},
+        Planted{"NameWithinAName", "common/base/CMakeLists.txt", "f(SOURCES aa.cc)\n",
+                "common/base/a.cc: named in no"},
         Planted{"FolderWithoutReadme", "common/new/b.h", kOnce, "common/new: no README.md"},
         Planted{"HeaderWithoutGuard", "common/base/b.h", "int b();\n", "no #pragma once"},
         Planted{"LongFile", "common/base/b.h", kOnce + std::string(600, '\n'), "601 lines"},
-        Planted{"OpenWork", "common/base/b.h", kOnce + std::string("// TO") + "DO(me): later\n", "b.h:2: TO"},
-        Planted{"Circle", "common/base/a.h", std::string(kOnce) + "#include \"common/rpc/channel.h\"\n", "in a circle: common/"}),
+        Planted{"OpenWork", "common/base/b.h", kOnce + std::string("// TO") + "DO(me): later\n",
+                "b.h:2: TO"},
+        Planted{"Circle", "common/base/a.h",
+                std::string(kOnce) + "#include \"common/rpc/channel.h\"\n",
+                "in a circle: common/"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(ArchitectureTest, ThisTree_HasNoViolations) {

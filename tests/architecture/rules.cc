@@ -14,11 +14,13 @@ namespace {
 constexpr int kMaxLines = 600;
 
 bool StartsWithAny(std::string_view text, std::initializer_list<std::string_view> prefixes) {
-  return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) { return text.starts_with(prefix); });
+  return std::any_of(prefixes.begin(), prefixes.end(),
+                     [&](std::string_view prefix) { return text.starts_with(prefix); });
 }
 
 bool EndsWithAny(std::string_view text, std::initializer_list<std::string_view> suffixes) {
-  return std::any_of(suffixes.begin(), suffixes.end(), [&](std::string_view suffix) { return text.ends_with(suffix); });
+  return std::any_of(suffixes.begin(), suffixes.end(),
+                     [&](std::string_view suffix) { return text.ends_with(suffix); });
 }
 
 std::string FolderOf(std::string_view path) {
@@ -28,10 +30,13 @@ std::string FolderOf(std::string_view path) {
 
 std::string_view NameOf(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
-bool IsOurs(std::string_view path) { return StartsWithAny(path, {"common/", "coordinator/", "worker/"}); }
+bool IsOurs(std::string_view path) {
+  return StartsWithAny(path, {"common/", "coordinator/", "worker/"});
+}
 bool IsCpp(std::string_view path) { return EndsWithAny(path, {".h", ".cc", ".cu"}); }
 bool IsCode(std::string_view path) {
-  return IsCpp(path) || EndsWithAny(path, {".py", ".sh", ".proto", ".cmake"}) || NameOf(path) == "CMakeLists.txt";
+  return IsCpp(path) || EndsWithAny(path, {".py", ".sh", ".proto", ".cmake"}) ||
+         NameOf(path) == "CMakeLists.txt";
 }
 
 struct Line {
@@ -42,7 +47,8 @@ struct Line {
 std::vector<Line> LinesOf(const std::string& content) {
   std::vector<Line> lines;
   std::istringstream in(content);
-  for (std::string line; std::getline(in, line);) lines.push_back({static_cast<int>(lines.size()) + 1, line});
+  for (std::string line; std::getline(in, line);)
+    lines.push_back({static_cast<int>(lines.size()) + 1, line});
   return lines;
 }
 
@@ -69,19 +75,31 @@ struct Library {
 constexpr Library kLibraries[] = {
     {"NCCL and CUDA", "worker/collective/nccl and worker/torch_support/cuda",
      [](std::string_view h) {
-       return StartsWithAny(h, {"nccl", "cuda.h", "cuda_", "cuda/", "cublas", "cudnn", "nvml", "ATen/cuda/", "c10/cuda/"});
+       return StartsWithAny(h, {"nccl", "cuda.h", "cuda_", "cuda/", "cublas", "cudnn", "nvml",
+                                "ATen/cuda/", "c10/cuda/"});
      },
-     [](std::string_view p) { return StartsWithAny(p, {"worker/collective/nccl/", "worker/torch_support/cuda/"}); }},
-    {"torch", "worker/{torch_support,diffusion,dataset,train,generate,replay}",
-     [](std::string_view h) { return StartsWithAny(h, {"torch/", "ATen/", "c10/"}); },
      [](std::string_view p) {
-       return StartsWithAny(p, {"worker/torch_support/", "worker/diffusion/", "worker/dataset/", "worker/train/",
-                                "worker/generate/", "worker/replay/"});
+       return StartsWithAny(p, {"worker/collective/nccl/", "worker/torch_support/cuda/"});
+     }},
+    {"torch", "worker/{torch_support,diffusion,dataset,train,generate,replay}",
+     [](std::string_view h) {
+       return StartsWithAny(h, {"torch/", "ATen/", "c10/"});
+     },
+     [](std::string_view p) {
+       return StartsWithAny(p, {"worker/torch_support/", "worker/diffusion/", "worker/dataset/",
+                                "worker/train/", "worker/generate/", "worker/replay/"});
      }},
     {"gRPC", "files named *_grpc.* and common/rpc",
-     [](std::string_view h) { return StartsWithAny(h, {"grpc/", "grpcpp/", "grpc++/"}) || h.ends_with(".grpc.pb.h"); },
-     [](std::string_view p) { return p.starts_with("common/rpc/") || NameOf(p).find("_grpc.") != std::string_view::npos; }},
-    {"Boost's HTTP", "coordinator/http", [](std::string_view h) { return StartsWithAny(h, {"boost/beast", "boost/asio"}); },
+     [](std::string_view h) {
+       return StartsWithAny(h, {"grpc/", "grpcpp/", "grpc++/"}) || h.ends_with(".grpc.pb.h");
+     },
+     [](std::string_view p) {
+       return p.starts_with("common/rpc/") || NameOf(p).find("_grpc.") != std::string_view::npos;
+     }},
+    {"Boost's HTTP", "coordinator/http",
+     [](std::string_view h) {
+       return StartsWithAny(h, {"boost/beast", "boost/asio"});
+     },
      [](std::string_view p) { return p.starts_with("coordinator/http/"); }},
 };
 
@@ -95,13 +113,15 @@ std::string ForbiddenNeighbour(std::string_view path, std::string_view header) {
       (path.starts_with("worker/") && header.starts_with("coordinator/"))) {
     return "coordinator and worker meet only in proto";
   }
-  if (path.starts_with("coordinator/") && !path.starts_with("coordinator/cli/") && header.starts_with("common/image/")) {
+  if (path.starts_with("coordinator/") && !path.starts_with("coordinator/cli/") &&
+      header.starts_with("common/image/")) {
     return "the coordinator opens no pictures";
   }
   return "";
 }
 
-void CheckIncludes(const std::string& path, const std::string& content, std::vector<std::string>* violations) {
+void CheckIncludes(const std::string& path, const std::string& content,
+                   std::vector<std::string>* violations) {
   for (const Line& line : LinesOf(content)) {
     const std::string header = IncludedHeader(line.text);
     if (header.empty()) continue;
@@ -111,7 +131,8 @@ void CheckIncludes(const std::string& path, const std::string& content, std::vec
     for (const Library& library : kLibraries) {
       if (!library.is_header(header)) continue;
       if (!library.may_include(path)) {
-        violations->push_back(fmt::format("{}:{}: includes {}: {} only in {}", path, line.number, header, library.name, library.where));
+        violations->push_back(fmt::format("{}:{}: includes {}: {} only in {}", path, line.number,
+                                          header, library.name, library.where));
       }
       break;  // CUDA's parts of torch are CUDA
     }
@@ -125,7 +146,8 @@ std::map<std::string, std::set<std::string>> FolderGraph(const Tree& tree) {
     if (!IsOurs(path) || !IsCpp(path)) continue;
     for (const Line& line : LinesOf(content)) {
       const std::string header = IncludedHeader(line.text);
-      if (IsOurs(header) && FolderOf(header) != FolderOf(path)) graph[FolderOf(path)].insert(FolderOf(header));
+      if (IsOurs(header) && FolderOf(header) != FolderOf(path))
+        graph[FolderOf(path)].insert(FolderOf(header));
     }
   }
   return graph;
@@ -138,8 +160,8 @@ void CheckCircles(const Tree& tree, std::vector<std::string>* violations) {
   const std::function<void(const std::string&)> visit = [&](const std::string& folder) {
     if (done.count(folder) > 0) return;
     if (const auto on_path = std::find(path.begin(), path.end(), folder); on_path != path.end()) {
-      violations->push_back(fmt::format("{}: folders include each other in a circle: {} -> {}", folder,
-                                        fmt::join(on_path, path.end(), " -> "), folder));
+      violations->push_back(fmt::format("{}: folders include each other in a circle: {} -> {}",
+                                        folder, fmt::join(on_path, path.end(), " -> "), folder));
       return;
     }
     path.push_back(folder);
@@ -166,42 +188,50 @@ bool Names(const std::string& cmake, std::string_view name) {
   return false;
 }
 
-/// True when a CMakeLists in the file's folder, or one above it, names the file relative to itself, or a helper in cmake/
-/// adds it to targets.
+/// True when a CMakeLists in the file's folder, or one above it, names the file relative to itself,
+/// or a helper in cmake/ adds it to targets.
 bool IsBuilt(const Tree& tree, const std::string& path) {
-  for (auto it = tree.lower_bound("cmake/"); it != tree.end() && it->first.starts_with("cmake/"); ++it) {
+  for (auto it = tree.lower_bound("cmake/"); it != tree.end() && it->first.starts_with("cmake/");
+       ++it) {
     if (it->second.find("}/" + path) != std::string::npos) return true;
   }
   for (std::string folder = FolderOf(path);; folder = FolderOf(folder)) {
     const std::string cmake = folder.empty() ? "CMakeLists.txt" : folder + "/CMakeLists.txt";
     const std::string name = folder.empty() ? path : path.substr(folder.size() + 1);
-    if (const auto found = tree.find(cmake); found != tree.end() && Names(found->second, name)) return true;
+    if (const auto found = tree.find(cmake); found != tree.end() && Names(found->second, name))
+      return true;
     if (folder.empty()) return false;
   }
 }
 
 bool NeedsReadme(const std::string& folder) {
   // Mirrors of the tree say nothing that the mirrored folder does not; a corpus is data.
-  return !StartsWithAny(folder + "/", {"tests/common/", "tests/coordinator/", "tests/worker/", "tests/fuzz/corpus/", "proto/neolog/"}) && !folder.empty();
+  return !StartsWithAny(folder + "/", {"tests/common/", "tests/coordinator/", "tests/worker/",
+                                       "tests/fuzz/corpus/", "proto/neolog/"}) &&
+         !folder.empty();
 }
 
 void CheckReadmes(const Tree& tree, std::vector<std::string>* violations) {
   std::set<std::string> folders;
   for (const auto& [path, content] : tree) {
     const bool source = IsCode(path) && NameOf(path) != "CMakeLists.txt";
-    if ((source || path.ends_with(".yaml")) && NeedsReadme(FolderOf(path))) folders.insert(FolderOf(path));
+    if ((source || path.ends_with(".yaml")) && NeedsReadme(FolderOf(path)))
+      folders.insert(FolderOf(path));
   }
   for (const std::string& folder : folders) {
     if (tree.count(folder + "/README.md") == 0) {
-      violations->push_back(fmt::format("{}: no README.md: say what it is, what it may include and where to start", folder));
+      violations->push_back(fmt::format(
+          "{}: no README.md: say what it is, what it may include and where to start", folder));
     }
   }
 }
 
-void CheckText(const std::string& path, const std::string& content, std::vector<std::string>* violations) {
+void CheckText(const std::string& path, const std::string& content,
+               std::vector<std::string>* violations) {
   const std::vector<Line> lines = LinesOf(content);
   if (lines.size() > kMaxLines) {
-    violations->push_back(fmt::format("{}: {} lines, more than {}: split it", path, lines.size(), kMaxLines));
+    violations->push_back(
+        fmt::format("{}: {} lines, more than {}: split it", path, lines.size(), kMaxLines));
   }
   if (path.ends_with(".h") && content.find("#pragma once") == std::string::npos) {
     violations->push_back(fmt::format("{}: no #pragma once", path));
@@ -210,7 +240,8 @@ void CheckText(const std::string& path, const std::string& content, std::vector<
   for (const std::string& word : {std::string("TO") + "DO", std::string("FIX") + "ME"}) {
     for (const Line& line : lines) {
       if (line.text.find(word) != std::string::npos) {
-        violations->push_back(fmt::format("{}:{}: {}: do it, or open an issue", path, line.number, word));
+        violations->push_back(
+            fmt::format("{}:{}: {}: do it, or open an issue", path, line.number, word));
       }
     }
   }
@@ -223,9 +254,11 @@ std::vector<std::string> FindViolations(const Tree& tree) {
   for (const auto& [path, content] : tree) {
     if (IsOurs(path) && IsCpp(path)) CheckIncludes(path, content, &violations);
     if (IsCode(path)) CheckText(path, content, &violations);
-    const bool must_be_built = EndsWithAny(path, {".cc", ".cu"}) && (IsOurs(path) || path.starts_with("tests/"));
+    const bool must_be_built =
+        EndsWithAny(path, {".cc", ".cu"}) && (IsOurs(path) || path.starts_with("tests/"));
     if (must_be_built && !IsBuilt(tree, path)) {
-      violations.push_back(fmt::format("{}: named in no CMakeLists.txt, so nobody builds it", path));
+      violations.push_back(
+          fmt::format("{}: named in no CMakeLists.txt, so nobody builds it", path));
     }
   }
   CheckCircles(tree, &violations);

@@ -1,5 +1,5 @@
-// Any bytes as a PNG file whose text is read: reading must end, in bounded memory, and what is read must survive being
-// written and read again.
+// Any bytes as a PNG file whose text is read: reading must end, in bounded memory, and what is read
+// must survive being written and read again.
 #include <cstdint>
 #include <cstdlib>
 #include <string>

@@ -29,11 +29,15 @@ data:
 class ConfigTest : public ::testing::Test {
  protected:
   ConfigTest() {
-    for (const char* folder : {"/home/me/models/sd15", "/home/me/pictures"}) EXPECT_OK(fs_.CreateDirectories(folder));
+    for (const char* folder : {"/home/me/models/sd15", "/home/me/pictures"})
+      EXPECT_OK(fs_.CreateDirectories(folder));
     Write("/home/me/models/sd15/model_index.json", "{}");
-    sources_ = {.fs = &fs_, .file = "me/run.yaml", .working_directory = "/home", .home = "/home/me"};
+    sources_ = {
+        .fs = &fs_, .file = "me/run.yaml", .working_directory = "/home", .home = "/home/me"};
   }
-  void Write(std::string_view path, std::string_view text) { ASSERT_OK(WriteFileDurably(fs_, path, text)); }
+  void Write(std::string_view path, std::string_view text) {
+    ASSERT_OK(WriteFileDurably(fs_, path, text));
+  }
   ConfigResult Load(std::string_view text) {
     Write("/home/me/run.yaml", text);
     // The in-memory file system has no working directory.
@@ -99,7 +103,8 @@ checkpoint:
   EXPECT_EQ(result.spec.training().learning_rate(), "0.005:100, 1e-3:1000, 1e-5");
   EXPECT_DOUBLE_EQ(result.spec.training().final_factor(), 0.1);
   EXPECT_EQ(result.spec.training().seed(), UINT64_MAX);
-  EXPECT_THAT(result.spec.preview().prompts(), ElementsAre("a photo of zesko", "zesko, on the beach"));
+  EXPECT_THAT(result.spec.preview().prompts(),
+              ElementsAre("a photo of zesko", "zesko, on the beach"));
   EXPECT_THAT(result.spec.checkpoint().formats(), ElementsAre("diffusers"));
 }
 
@@ -120,7 +125,8 @@ TEST_F(ConfigTest, SectionWithEverythingCommentedOut_IsEmpty) {
 }
 
 TEST_F(ConfigTest, EveryError_IsReportedAtOnceInOrder) {
-  EXPECT_THAT(Errors(R"(name: my run
+  EXPECT_THAT(
+      Errors(R"(name: my run
 model:
   path: models/gone
   precision: fp16
@@ -140,36 +146,41 @@ training:
   beta1: 1.5
 steps: 5
 )"),
-              ElementsAre(
-                  AllOf(StartsWith("run.yaml:1:7: name: expected"), HasSubstr("found 'my run'")),
-                  AllOf(StartsWith("run.yaml:3:9: model.path: there is no folder '/home/me/models/gone'")),
-                  "run.yaml:4:14: model.precision: expected one of fp32, bf16, found 'fp16'",
-                  "run.yaml:7:12: word.vectors: expected a whole number from 1 to 75 (vectors), found 76",
-                  "run.yaml:8:3: word.fingerprint: unknown setting",
-                  "run.yaml:11:9: data.flip: expected true or false, found 'no'",
-                  "run.yaml:13:3: training.stesp: unknown setting; did you mean training.steps?",
-                  AllOf(StartsWith("run.yaml:14:15: training.batch_size: expected a whole number"),
-                        HasSubstr("leave the quotes out")),
-                  "run.yaml:15:3: training.batch_size: given twice, first on line 14; keep one of them",
-                  AllOf(StartsWith("run.yaml:16:26: training.gradient_accumulation"), HasSubstr("write 10")),
-                  AllOf(StartsWith("run.yaml:17:18: training.learning_rate: "), HasSubstr("fast")),
-                  "run.yaml:18:10: training.beta1: expected a number from 0 to 0.999999, found 1.5",
-                  "run.yaml:19:1: steps: unknown setting; did you mean training.steps?"));
+      ElementsAre(
+          AllOf(StartsWith("run.yaml:1:7: name: expected"), HasSubstr("found 'my run'")),
+          AllOf(StartsWith("run.yaml:3:9: model.path: there is no folder '/home/me/models/gone'")),
+          "run.yaml:4:14: model.precision: expected one of fp32, bf16, found 'fp16'",
+          "run.yaml:7:12: word.vectors: expected a whole number from 1 to 75 (vectors), found 76",
+          "run.yaml:8:3: word.fingerprint: unknown setting",
+          "run.yaml:11:9: data.flip: expected true or false, found 'no'",
+          "run.yaml:13:3: training.stesp: unknown setting; did you mean training.steps?",
+          AllOf(StartsWith("run.yaml:14:15: training.batch_size: expected a whole number"),
+                HasSubstr("leave the quotes out")),
+          "run.yaml:15:3: training.batch_size: given twice, first on line 14; keep one of them",
+          AllOf(StartsWith("run.yaml:16:26: training.gradient_accumulation"),
+                HasSubstr("write 10")),
+          AllOf(StartsWith("run.yaml:17:18: training.learning_rate: "), HasSubstr("fast")),
+          "run.yaml:18:10: training.beta1: expected a number from 0 to 0.999999, found 1.5",
+          "run.yaml:19:1: steps: unknown setting; did you mean training.steps?"));
 }
 
 TEST_F(ConfigTest, MissingSettings_PointAtTheirSection) {
-  EXPECT_THAT(Errors("model:\n  precision: fp32\nname: x\n"),
-              ElementsAre("run.yaml: word.name: is missing; expected text, for example 'name: zesko'",
-                          "run.yaml: data.images: is missing; expected a path, for example 'images: pictures/zesko'",
-                          "run.yaml:1:1: model.path: is missing; expected a path, for example 'path: models/sd15'"));
+  EXPECT_THAT(
+      Errors("model:\n  precision: fp32\nname: x\n"),
+      ElementsAre("run.yaml: word.name: is missing; expected text, for example 'name: zesko'",
+                  "run.yaml: data.images: is missing; expected a path, for example 'images: "
+                  "pictures/zesko'",
+                  "run.yaml:1:1: model.path: is missing; expected a path, for example 'path: "
+                  "models/sd15'"));
 }
 
 TEST_F(ConfigTest, InternalSettings_CannotBeSet) {
   EXPECT_THAT(Errors(std::string(kMinimal) + "  samples: []\n  templates: [x]\n"),
-              ElementsAre(HasSubstr("data.samples: unknown setting"), HasSubstr("data.templates: unknown setting")));
+              ElementsAre(HasSubstr("data.samples: unknown setting"),
+                          HasSubstr("data.templates: unknown setting")));
   sources_.sets = {"model.fingerprint=abc", "model.text_width=5"};
-  EXPECT_THAT(Errors(kMinimal),
-              ElementsAre(HasSubstr("model.fingerprint: unknown setting"), HasSubstr("model.text_width: unknown setting")));
+  EXPECT_THAT(Errors(kMinimal), ElementsAre(HasSubstr("model.fingerprint: unknown setting"),
+                                            HasSubstr("model.text_width: unknown setting")));
 }
 
 struct WrongCase {
@@ -181,41 +192,56 @@ struct WrongCase {
 class ConfigWrongTest : public ConfigTest, public ::testing::WithParamInterface<WrongCase> {};
 
 TEST_P(ConfigWrongTest, GivesOneErrorThatSaysIt) {
-  EXPECT_THAT(Errors(std::string(kMinimal) + GetParam().append), ElementsAre(HasSubstr(GetParam().error)));
+  EXPECT_THAT(Errors(std::string(kMinimal) + GetParam().append),
+              ElementsAre(HasSubstr(GetParam().error)));
 }
 
 INSTANTIATE_TEST_SUITE_P(
     All, ConfigWrongTest,
     ::testing::Values(
-        WrongCase{"ListForMap", "training: [1]\n", "training: expected a map of settings, found a list"},
-        WrongCase{"TextForMap", "training: fast\n", "training: expected a map of settings, found 'fast'"},
-        WrongCase{"MapForNumber", "training: {steps: {a: 1}}\n", "training.steps: expected a whole number from 1"},
+        WrongCase{"ListForMap", "training: [1]\n",
+                  "training: expected a map of settings, found a list"},
+        WrongCase{"TextForMap", "training: fast\n",
+                  "training: expected a map of settings, found 'fast'"},
+        WrongCase{"MapForNumber", "training: {steps: {a: 1}}\n",
+                  "training.steps: expected a whole number from 1"},
         WrongCase{"ListForNumber", "training: {steps: [5]}\n", "found a list"},
-        WrongCase{"NothingForNumber", "training:\n  steps:\n", "found nothing; give a value or remove the line"},
-        WrongCase{"MapForText", "  prompt_file: {a: b}\n", "data.prompt_file: expected a path, found a map"},
-        WrongCase{"MapInList", "preview: {prompts: [{a: b}]}\n", "preview.prompts: expected a list, each item text, found a map"},
+        WrongCase{"NothingForNumber", "training:\n  steps:\n",
+                  "found nothing; give a value or remove the line"},
+        WrongCase{"MapForText", "  prompt_file: {a: b}\n",
+                  "data.prompt_file: expected a path, found a map"},
+        WrongCase{"MapInList", "preview: {prompts: [{a: b}]}\n",
+                  "preview.prompts: expected a list, each item text, found a map"},
         WrongCase{"NothingInList", "preview: {prompts: [a, ~]}\n", "found nothing"},
         WrongCase{"MergeKey", "training:\n  <<: {steps: 5}\n", "merge keys"},
-        WrongCase{"PromptFileMissing", "  prompts: file\n", "data.prompts: 'file' needs data.prompt_file"},
-        WrongCase{"PromptFileUnused", "  prompt_file: model.txt\n", "is only read with data.prompts: file"},
-        WrongCase{"PromptFileNotThere", "  prompts: file\n  prompt_file: gone.txt\n", "there is no file '/home/me/gone.txt'"},
-        WrongCase{"PromptFileIsFolder", "  prompts: file\n  prompt_file: models\n", "is a folder; expected a file"},
-        WrongCase{"PreviewWithoutPrompts", "preview:\n  every_steps: 10\n", "previews need preview.prompts"},
+        WrongCase{"PromptFileMissing", "  prompts: file\n",
+                  "data.prompts: 'file' needs data.prompt_file"},
+        WrongCase{"PromptFileUnused", "  prompt_file: model.txt\n",
+                  "is only read with data.prompts: file"},
+        WrongCase{"PromptFileNotThere", "  prompts: file\n  prompt_file: gone.txt\n",
+                  "there is no file '/home/me/gone.txt'"},
+        WrongCase{"PromptFileIsFolder", "  prompts: file\n  prompt_file: models\n",
+                  "is a folder; expected a file"},
+        WrongCase{"PreviewWithoutPrompts", "preview:\n  every_steps: 10\n",
+                  "previews need preview.prompts"},
         WrongCase{"EmptyPrompt", "preview:\n  prompts: ['']\n", "found an empty one"},
         WrongCase{"NoFormats", "checkpoint: {formats: []}\n", "at least one format"},
-        WrongCase{"FormatTwice", "checkpoint: {formats: [a1111, a1111]}\n", "'a1111' stands here twice"},
+        WrongCase{"FormatTwice", "checkpoint: {formats: [a1111, a1111]}\n",
+                  "'a1111' stands here twice"},
         WrongCase{"UnknownFormat", "checkpoint: {formats: [a1112]}\n", "did you mean a1111?"},
         WrongCase{"OddResolution", "  resolution: 100\n", "multiple of 8"},
         WrongCase{"LargeResolution", "  resolution: 4096\n", "from 0 to 2048 (pixels), found 4096"},
         WrongCase{"NegativeSteps", "training: {steps: -5}\n", "found -5"},
-        WrongCase{"HugeSteps", "training: {warmup_steps: 5000000000}\n", "the largest is 4294967295"},
+        WrongCase{"HugeSteps", "training: {warmup_steps: 5000000000}\n",
+                  "the largest is 4294967295"},
         WrongCase{"EmptyLearningRate", "training: {learning_rate: ''}\n", "training.learning_rate"},
         WrongCase{"WarmupTooLong", "training: {warmup_steps: 3000}\n", "training.warmup_steps"},
         WrongCase{"TwoWords", "word[0]: x\n", "unknown setting"}),
     [](const auto& info) { return info.param.name; });
 
 TEST_F(ConfigTest, TwoWords_AreRefused) {
-  EXPECT_THAT(Errors("name: x\nmodel: {path: models/sd15}\ndata: {images: pictures}\nword:\n  - name: a\n  - name: b\n"),
+  EXPECT_THAT(Errors("name: x\nmodel: {path: models/sd15}\ndata: {images: pictures}\nword:\n  - "
+                     "name: a\n  - name: b\n"),
               ElementsAre("run.yaml:6:5: word: expected exactly one in this version, found 2"));
 }
 
@@ -230,9 +256,9 @@ TEST_F(ConfigTest, WordNames) {
   for (const char* good : {"zesko", "<cat-toy>", "größe", "s*", "*", "a1111", "_x_"}) {
     EXPECT_EQ(WordNameProblem(good), "") << good;
   }
-  for (const std::string& bad : {std::string(), std::string("two words"), std::string("a\u3000b"), std::string("(a)"),
-                                 std::string("[name]"), std::string("a,b"), std::string("a/b"), std::string("a:1.2"),
-                                 std::string(65, 'x')}) {
+  for (const std::string& bad : {std::string(), std::string("two words"), std::string("a\u3000b"),
+                                 std::string("(a)"), std::string("[name]"), std::string("a,b"),
+                                 std::string("a/b"), std::string("a:1.2"), std::string(65, 'x')}) {
     EXPECT_NE(WordNameProblem(bad), "") << bad;
   }
 }
@@ -243,15 +269,21 @@ TEST_F(ConfigTest, ModelFolder_MustBeADiffusersFolder) {
   sources_.sets = {"model.path=/home/me/empty"};
   EXPECT_THAT(Errors(kMinimal), ElementsAre(HasSubstr("has no model_index.json")));
   sources_.sets = {"model.path=/home/me/single.ckpt"};
-  EXPECT_THAT(Errors(kMinimal), ElementsAre("--set: model.path: '/home/me/single.ckpt' is a file; expected a diffusers folder "
-                                            "(with model_index.json, unet/, vae/, text_encoder/ and tokenizer/)"));
+  EXPECT_THAT(
+      Errors(kMinimal),
+      ElementsAre(
+          "--set: model.path: '/home/me/single.ckpt' is a file; expected a diffusers folder "
+          "(with model_index.json, unet/, vae/, text_encoder/ and tokenizer/)"));
   sources_.check_files = false;
   EXPECT_THAT(Errors(kMinimal), IsEmpty());
 }
 
 TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
-  const std::string text = std::string(kMinimal) + "training: {steps: 1, batch_size: 2, microbatch: 3}\n";
-  sources_.environment = {{"NEOLOG_SET_TRAINING__STEPS", "11"}, {"NEOLOG_SET_TRAINING__BATCH_SIZE", "12"}, {"HOME", "x"}};
+  const std::string text =
+      std::string(kMinimal) + "training: {steps: 1, batch_size: 2, microbatch: 3}\n";
+  sources_.environment = {{"NEOLOG_SET_TRAINING__STEPS", "11"},
+                          {"NEOLOG_SET_TRAINING__BATCH_SIZE", "12"},
+                          {"HOME", "x"}};
   sources_.sets = {"training.steps=21", "training.steps=22"};
   const ConfigResult result = Load(text);
   ASSERT_THAT(result.errors, IsEmpty());
@@ -266,8 +298,12 @@ TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
 }
 
 TEST_F(ConfigTest, Flags_TakeTextAsItIsAndListsAsYaml) {
-  sources_.sets = {"word.init_text=a: b", "preview.prompts=[a photo, of zesko]", "training.learning_rate=0.1:5, 0.01",
-                   "word[0].vectors=3", "preview.negative_prompt=", "data.flip=true"};
+  sources_.sets = {"word.init_text=a: b",
+                   "preview.prompts=[a photo, of zesko]",
+                   "training.learning_rate=0.1:5, 0.01",
+                   "word[0].vectors=3",
+                   "preview.negative_prompt=",
+                   "data.flip=true"};
   const ConfigResult result = Load(kMinimal);
   ASSERT_THAT(result.errors, IsEmpty()) << FormatErrors(result.errors, "", false);
   EXPECT_EQ(result.spec.word(0).init_text(), "a: b");
@@ -278,24 +314,28 @@ TEST_F(ConfigTest, Flags_TakeTextAsItIsAndListsAsYaml) {
 }
 
 TEST_F(ConfigTest, WrongFlagsAndVariables_AreNamed) {
-  sources_.sets = {"training.stesp=5", "steps=5", "nothing", "=5", "training=5", "training.steps=[1", "training.steps=no",
-                   "training.steps="};
+  sources_.sets = {"training.stesp=5", "steps=5",           "nothing",           "=5",
+                   "training=5",       "training.steps=[1", "training.steps=no", "training.steps="};
   sources_.environment = {{"NEOLOG_SET_TRAINING__STESP", "5"}, {"NEOLOG_SET_DATA__FLIP", "yes"}};
-  EXPECT_THAT(Errors(kMinimal),
-              ElementsAre("NEOLOG_SET_DATA__FLIP: data.flip: expected true or false, found 'yes'",
-                          "NEOLOG_SET_TRAINING__STESP: no setting has this variable; did you mean NEOLOG_SET_TRAINING__STEPS?",
-                          "--set: training.stesp: unknown setting; did you mean training.steps?",
-                          "--set: steps: unknown setting; did you mean training.steps?",
-                          HasSubstr("expected key=value, for example training.steps=500; found 'nothing'"),
-                          HasSubstr("found '=5'"), HasSubstr("training: this is a section; name a setting in it"),
-                          HasSubstr("training.steps: expected a whole number"),
-                          HasSubstr("training.steps: expected a whole number"), HasSubstr("found nothing")));
+  EXPECT_THAT(
+      Errors(kMinimal),
+      ElementsAre(
+          "NEOLOG_SET_DATA__FLIP: data.flip: expected true or false, found 'yes'",
+          "NEOLOG_SET_TRAINING__STESP: no setting has this variable; did you mean "
+          "NEOLOG_SET_TRAINING__STEPS?",
+          "--set: training.stesp: unknown setting; did you mean training.steps?",
+          "--set: steps: unknown setting; did you mean training.steps?",
+          HasSubstr("expected key=value, for example training.steps=500; found 'nothing'"),
+          HasSubstr("found '=5'"), HasSubstr("training: this is a section; name a setting in it"),
+          HasSubstr("training.steps: expected a whole number"),
+          HasSubstr("training.steps: expected a whole number"), HasSubstr("found nothing")));
 }
 
 TEST_F(ConfigTest, Paths_StartAtTheFileOrTheWorkingDirectory) {
   sources_.check_files = false;
   sources_.sets = {"checkpoint.log_dir=here"};
-  ConfigResult result = Load("name: x\nmodel: {path: ../models//sd15/}\nword: {name: a}\ndata: {images: ~/pictures}\n");
+  ConfigResult result = Load(
+      "name: x\nmodel: {path: ../models//sd15/}\nword: {name: a}\ndata: {images: ~/pictures}\n");
   ASSERT_THAT(result.errors, IsEmpty());
   EXPECT_EQ(result.spec.model().path(), "/home/models/sd15");
   EXPECT_EQ(result.spec.data().images(), "/home/me/pictures");
@@ -318,7 +358,9 @@ TEST_F(ConfigTest, UnreadableFiles_GiveOneError) {
   ASSERT_EQ(result.errors.size(), 1u);
   EXPECT_THAT(result.errors[0].Text(), HasSubstr("/home/me/gone.yaml"));
   EXPECT_THAT(Errors("a: [1\n"), ElementsAre(StartsWith("run.yaml:2:1: not YAML")));
-  EXPECT_THAT(Errors("- a\n- b\n"), ::testing::Contains(HasSubstr("expected settings as 'key: value' lines, found a list")));
+  EXPECT_THAT(
+      Errors("- a\n- b\n"),
+      ::testing::Contains(HasSubstr("expected settings as 'key: value' lines, found a list")));
 }
 
 TEST_F(ConfigTest, ErrorAt_PointsAtTheValue) {

@@ -19,8 +19,9 @@ TEST(SampleConfigsTest, EveryFile_IsValid) {
   for (const std::string& name : names) {
     if (!name.ends_with(".yaml")) continue;
     ++files;
-    const ConfigResult result = LoadRunSpec(
-        {.fs = fs.get(), .file = neolog::testing::SourcePath("configs/" + name), .check_files = false});
+    const ConfigResult result = LoadRunSpec({.fs = fs.get(),
+                                             .file = neolog::testing::SourcePath("configs/" + name),
+                                             .check_files = false});
     EXPECT_TRUE(result.ok()) << FormatErrors(result.errors, result.text, false);
   }
   EXPECT_GE(files, 2);
@@ -28,13 +29,16 @@ TEST(SampleConfigsTest, EveryFile_IsValid) {
 
 TEST(SampleConfigsTest, ObjectFile_ShowsEverySection) {
   const auto fs = MakePosixFileSystem();
-  const ConfigResult result = LoadRunSpec(
-      {.fs = fs.get(), .file = neolog::testing::SourcePath("configs/object.yaml"), .check_files = false});
+  const ConfigResult result =
+      LoadRunSpec({.fs = fs.get(),
+                   .file = neolog::testing::SourcePath("configs/object.yaml"),
+                   .check_files = false});
   EXPECT_EQ(result.spec.word(0).vectors(), 4u);
   EXPECT_EQ(result.spec.training().learning_rate(), "0.005:1000, 0.002:2000, 0.0005");
   EXPECT_THAT(result.spec.preview().prompts(), ElementsAre("a photo of zesko", "zesko on a beach"));
-  for (const char* key : {"model.path", "word.name", "data.images", "training.steps", "validation.every_steps",
-                          "preview.every_steps", "checkpoint.log_dir", "resources.workers"}) {
+  for (const char* key :
+       {"model.path", "word.name", "data.images", "training.steps", "validation.every_steps",
+        "preview.every_steps", "checkpoint.log_dir", "resources.workers"}) {
     EXPECT_EQ(result.origins.at(key).kind, Origin::Kind::kFile) << key;
   }
 }

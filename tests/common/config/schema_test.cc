@@ -30,7 +30,8 @@ TEST(SchemaTest, EveryDefaultAndExample_IsAValidValue) {
   MemoryFileSystem fs;
   for (const std::string& key : AllKeys(Root())) {
     const FieldDescriptor& field = *FindSetting(Root(), key)->back();
-    for (const std::string& value : {SettingOf(field).default_value(), SettingOf(field).example()}) {
+    for (const std::string& value :
+         {SettingOf(field).default_value(), SettingOf(field).example()}) {
       if (value.empty()) continue;
       ConfigSources sources{.fs = &fs, .sets = {key + "=" + value}, .check_files = false};
       for (const ConfigError& error : LoadRunSpec(sources).errors) {
@@ -45,8 +46,9 @@ TEST(SchemaTest, FindSetting) {
   EXPECT_EQ(FindSetting(Root(), "word.name")->back()->name(), "name");
   EXPECT_EQ(FindSetting(Root(), "word[0].name")->back()->name(), "name");
   EXPECT_EQ(FindSetting(Root(), "training")->size(), 1u);
-  for (const char* key : {"", ".", "training.", "training.step", "training.steps.x", "name[0]", "word[1].name", "data.samples",
-                          "model.fingerprint", "word.initial_rows", "training[0].steps"}) {
+  for (const char* key :
+       {"", ".", "training.", "training.step", "training.steps.x", "name[0]", "word[1].name",
+        "data.samples", "model.fingerprint", "word.initial_rows", "training[0].steps"}) {
     EXPECT_FALSE(FindSetting(Root(), key).has_value()) << key;
   }
 }
@@ -87,7 +89,9 @@ TEST(SchemaTest, EditDistance) {
 }
 
 TEST(SchemaTest, ExpectedText) {
-  const auto text = [](std::string_view key) { return ExpectedText(*FindSetting(Root(), key)->back()); };
+  const auto text = [](std::string_view key) {
+    return ExpectedText(*FindSetting(Root(), key)->back());
+  };
   EXPECT_EQ(text("word.vectors"), "a whole number from 1 to 75 (vectors)");
   EXPECT_EQ(text("training.steps"), "a whole number from 1 to 10000000 (steps)");
   EXPECT_EQ(text("training.seed"), "a whole number, 0 or more");

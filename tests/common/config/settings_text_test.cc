@@ -1,9 +1,8 @@
 #include "common/config/settings_text.h"
 
 #include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
 
 #include "common/config/config.h"
 #include "common/config/schema.h"
@@ -79,30 +78,35 @@ TEST(SettingsTextTest, Json_IsJson) {
 }
 
 TEST(SettingsTextTest, Origins_StandBesideTheValues) {
-  const ConfigResult result = Read("name: x\nmodel: {path: /m}\nword: {name: a}\ndata: {images: /p}\n");
-  EXPECT_THAT(ToYaml(result.spec, &result.origins),
-              AllOf(HasSubstr("name: x  # /run.yaml:1:7\n"), HasSubstr("  steps: 3000  # default\n")));
+  const ConfigResult result =
+      Read("name: x\nmodel: {path: /m}\nword: {name: a}\ndata: {images: /p}\n");
+  EXPECT_THAT(ToYaml(result.spec, &result.origins), AllOf(HasSubstr("name: x  # /run.yaml:1:7\n"),
+                                                          HasSubstr("  steps: 3000  # default\n")));
 }
 
 TEST(SettingsTextTest, YamlText) {
   const struct {
     const char* text;
     const char* yaml;
-  } kCases[] = {{"fp32", "fp32"},     {"/a/b-c.d", "/a/b-c.d"}, {"", "\"\""},         {"no", "\"no\""}, {"NULL", "\"NULL\""},
-                {"007", "\"007\""},   {"a b", "\"a b\""},       {"a\"b", "\"a\\\"b\""}, {"~", "\"~\""}, {"-x", "\"-x\""},
-                {"a\nb", "\"a\\x0ab\""}};
+  } kCases[] = {{"fp32", "fp32"},   {"/a/b-c.d", "/a/b-c.d"}, {"", "\"\""},
+                {"no", "\"no\""},   {"NULL", "\"NULL\""},     {"007", "\"007\""},
+                {"a b", "\"a b\""}, {"a\"b", "\"a\\\"b\""},   {"~", "\"~\""},
+                {"-x", "\"-x\""},   {"a\nb", "\"a\\x0ab\""}};
   for (const auto& [text, yaml] : kCases) EXPECT_EQ(YamlText(text), yaml);
 }
 
 TEST(SettingsTextTest, Explain) {
   ASSERT_OK_AND_ASSIGN(const std::string text, Explain("training.steps"));
-  EXPECT_THAT(text, AllOf(HasSubstr("Optimiser steps"), HasSubstr("from 1 to 10000000 (steps)"), HasSubstr("default:     3000"),
-                          HasSubstr("NEOLOG_SET_TRAINING__STEPS")));
+  EXPECT_THAT(text, AllOf(HasSubstr("Optimiser steps"), HasSubstr("from 1 to 10000000 (steps)"),
+                          HasSubstr("default:     3000"), HasSubstr("NEOLOG_SET_TRAINING__STEPS")));
   EXPECT_THAT(*Explain("training"), HasSubstr("training.learning_rate"));
-  EXPECT_THAT(*Explain("word[0].name"), AllOf(HasSubstr("word.name"), HasSubstr("required"), HasSubstr("example:     zesko")));
+  EXPECT_THAT(*Explain("word[0].name"), AllOf(HasSubstr("word.name"), HasSubstr("required"),
+                                              HasSubstr("example:     zesko")));
   EXPECT_THAT(Explain("training.step"),
-              StatusIs(absl::StatusCode::kNotFound, "there is no setting 'training.step'; did you mean training.steps?"));
-  EXPECT_THAT(Explain("model.fingerprint"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no setting")));
+              StatusIs(absl::StatusCode::kNotFound,
+                       "there is no setting 'training.step'; did you mean training.steps?"));
+  EXPECT_THAT(Explain("model.fingerprint"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no setting")));
 }
 
 TEST(SettingsTextTest, ExplainAll_NamesEverySetting) {

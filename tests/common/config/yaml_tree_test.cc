@@ -92,26 +92,32 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadCase{"AliasBomb", Bomb(), "more than 10000 values, with aliases expanded", 4},
         BadCase{"TextBomb", WideText(), "bytes of text, with aliases expanded", 2},
-        BadCase{"DeepFlow", "a: " + std::string(40, '[') + std::string(40, ']'), "nested more than 16 deep", 1},
+        BadCase{"DeepFlow", "a: " + std::string(40, '[') + std::string(40, ']'),
+                "nested more than 16 deep", 1},
         BadCase{"OpenBrackets", "a: " + std::string(50'000, '['), "", 1},
-        BadCase{"DeepBlock", [] {
+        BadCase{"DeepBlock",
+                [] {
                   std::string text;
                   for (int i = 0; i < 40; ++i) text += std::string(i, ' ') + "a:\n";
                   return text;
-                }(), "nested more than 16 deep", 17},
+                }(),
+                "nested more than 16 deep", 17},
         BadCase{"RecursiveAlias", "a: &a [*a]\n", "inside the value that it names", 1},
         BadCase{"UnknownAlias", "a: *b\n", "not YAML", 1},
         BadCase{"SecondDocument", "a: 1\n---\nb: 2\n", "a second document", 2},
         BadCase{"TooLarge", "# " + std::string(256 << 10, 'x'), "more than the 262144 allowed", 0},
         BadCase{"NotUtf8", "a: 1\nb: \xff\n", "not UTF-8", 2},
-        BadCase{"Utf16", std::string("\xff\xfe" "a\0", 4), "not UTF-8", 1},
+        BadCase{"Utf16",
+                std::string("\xff\xfe"
+                            "a\0",
+                            4),
+                "not UTF-8", 1},
         BadCase{"NulByte", std::string("a: b\0c\n", 7), "control character (code 0)", 1},
         BadCase{"Escape", "a: \"\x1b[31m\"\n", "control character (code 27)", 1},
         BadCase{"EscapedControl", "a: \"x\\ny\"\n", "control character", 1},
         BadCase{"BlockText", "a: |\n  x\n  y\n", "control character", 1},
         BadCase{"Tag", "a: !!python/object:os.system [x]\n", "the tag", 1},
-        BadCase{"IntTag", "a: !!int '5'\n", "the tag", 1},
-        BadCase{"ListKey", "[a, b]: 1\n", "", 1},
+        BadCase{"IntTag", "a: !!int '5'\n", "the tag", 1}, BadCase{"ListKey", "[a, b]: 1\n", "", 1},
         BadCase{"Unclosed", "a: [1, 2\nb: 3\n", "not YAML", 2},
         BadCase{"Tab", "a:\n\tb: 1\n", "not YAML", 2}),
     [](const auto& info) { return info.param.name; });

@@ -25,13 +25,15 @@ Image Quarters(int width, int height) {
   static constexpr const char* kColours[] = {"\xff\0\0", "\0\xff\0", "\0\0\xff", "\xff\xff\xff"};
   Image image{.width = width, .height = height};
   for (int y = 0; y < height; ++y) {
-    for (int x = 0; x < width; ++x) image.rgb.append(kColours[(y >= height / 2) * 2 + (x >= width / 2)], 3);
+    for (int x = 0; x < width; ++x)
+      image.rgb.append(kColours[(y >= height / 2) * 2 + (x >= width / 2)], 3);
   }
   return image;
 }
 
 /// A libvips image of `bytes`, `bands` bands of `format`; the caller unrefs it.
-VipsImage* FromBytes(const std::string& bytes, int width, int height, int bands, VipsBandFormat format = VIPS_FORMAT_UCHAR) {
+VipsImage* FromBytes(const std::string& bytes, int width, int height, int bands,
+                     VipsBandFormat format = VIPS_FORMAT_UCHAR) {
   return vips_image_new_from_memory_copy(bytes.data(), bytes.size(), width, height, bands, format);
 }
 
@@ -55,22 +57,27 @@ std::string Save(const Image& image, const std::string& suffix) {
 class DecodeTest : public ::testing::Test {
  protected:
   // The first call starts libvips, for the savers too.
-  static void SetUpTestSuite() { DecodeImage(*EncodePng(Quarters(2, 2), {}), "start").IgnoreError(); }
+  static void SetUpTestSuite() {
+    DecodeImage(*EncodePng(Quarters(2, 2), {}), "start").IgnoreError();
+  }
 
-  static ::testing::AssertionResult Near(const Image& image, int x, int y, int r, int g, int b, int tolerance) {
+  static ::testing::AssertionResult Near(const Image& image, int x, int y, int r, int g, int b,
+                                         int tolerance) {
     for (int c = 0; c < 3; ++c) {
       const int value = static_cast<uint8_t>(image.rgb[3 * (y * image.width + x) + c]);
       const int expected = c == 0 ? r : c == 1 ? g : b;
       if (std::abs(value - expected) > tolerance) {
-        return ::testing::AssertionFailure() << "pixel " << x << ", " << y << " band " << c << " is " << value << ", not " << expected;
+        return ::testing::AssertionFailure() << "pixel " << x << ", " << y << " band " << c
+                                             << " is " << value << ", not " << expected;
       }
     }
     return ::testing::AssertionSuccess();
   }
-  /// The colours in the middle of each quarter. Lossy formats mix colours near edges; 12 is what JPEG at quality 90 with
-  /// halved chroma does to flat saturated areas.
+  /// The colours in the middle of each quarter. Lossy formats mix colours near edges; 12 is what
+  /// JPEG at quality 90 with halved chroma does to flat saturated areas.
   static void ExpectQuarters(const Image& image, int tolerance = 12) {
-    const int l = image.width / 4, r = image.width * 3 / 4, t = image.height / 4, b = image.height * 3 / 4;
+    const int l = image.width / 4, r = image.width * 3 / 4, t = image.height / 4,
+              b = image.height * 3 / 4;
     EXPECT_TRUE(Near(image, l, t, 255, 0, 0, tolerance));
     EXPECT_TRUE(Near(image, r, t, 0, 255, 0, tolerance));
     EXPECT_TRUE(Near(image, l, b, 0, 0, 255, tolerance));
@@ -78,7 +85,9 @@ class DecodeTest : public ::testing::Test {
   }
 };
 
-class DecodeFormatTest : public DecodeTest, public ::testing::WithParamInterface<std::pair<const char*, const char*>> {};
+class DecodeFormatTest : public DecodeTest,
+                         public ::testing::WithParamInterface<std::pair<const char*, const char*>> {
+};
 
 TEST_P(DecodeFormatTest, IsRead) {
   const auto [suffix, format] = GetParam();
@@ -96,45 +105,55 @@ TEST_P(DecodeFormatTest, CutTo90Percent_IsRefusedWithItsName) {
   // Noise, so that the pixels and not the headers are what is cut.
   Image noise{.width = 256, .height = 256};
   uint32_t x = 1;
-  for (int i = 0; i < 256 * 256 * 3; ++i) noise.rgb.push_back(static_cast<char>((x = x * 1664525 + 1013904223) >> 24));
+  for (int i = 0; i < 256 * 256 * 3; ++i)
+    noise.rgb.push_back(static_cast<char>((x = x * 1664525 + 1013904223) >> 24));
   const std::string bytes = Save(noise, suffix);
   EXPECT_OK(DecodeImage(bytes, "whole"));
   for (const double share : {0.9, 0.5, 0.99}) {
-    EXPECT_THAT(DecodeImage(bytes.substr(0, static_cast<size_t>(static_cast<double>(bytes.size()) * share)), "cat.bin"),
-                StatusIs(kInvalid, AllOf(StartsWith("'cat.bin': this "), HasSubstr(format), HasSubstr("damaged or cut off"))))
+    EXPECT_THAT(
+        DecodeImage(bytes.substr(0, static_cast<size_t>(static_cast<double>(bytes.size()) * share)),
+                    "cat.bin"),
+        StatusIs(kInvalid, AllOf(StartsWith("'cat.bin': this "), HasSubstr(format),
+                                 HasSubstr("damaged or cut off"))))
         << share;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DecodeFormatTest,
-                         ::testing::Values(std::pair{".png", "PNG"}, std::pair{".jpg[Q=90]", "JPEG"},
-                                           std::pair{".jpg[Q=90,interlace=true]", "JPEG"}, std::pair{".webp[Q=95]", "WebP"},
-                                           std::pair{".webp[lossless=true]", "WebP"}, std::pair{".tif", "TIFF"},
-                                           std::pair{".tif[compression=deflate]", "TIFF"}, std::pair{".tif[compression=lzw]", "TIFF"},
-                                           std::pair{".gif", "GIF"}, std::pair{".avif[lossless=true]", "AVIF"}),
-                         [](const auto& info) {
-                           std::string name = info.param.first;
-                           std::erase_if(name, [](char c) { return !isalnum(static_cast<unsigned char>(c)); });
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    All, DecodeFormatTest,
+    ::testing::Values(std::pair{".png", "PNG"}, std::pair{".jpg[Q=90]", "JPEG"},
+                      std::pair{".jpg[Q=90,interlace=true]", "JPEG"},
+                      std::pair{".webp[Q=95]", "WebP"}, std::pair{".webp[lossless=true]", "WebP"},
+                      std::pair{".tif", "TIFF"}, std::pair{".tif[compression=deflate]", "TIFF"},
+                      std::pair{".tif[compression=lzw]", "TIFF"}, std::pair{".gif", "GIF"},
+                      std::pair{".avif[lossless=true]", "AVIF"}),
+    [](const auto& info) {
+      std::string name = info.param.first;
+      std::erase_if(name, [](char c) { return !isalnum(static_cast<unsigned char>(c)); });
+      return name;
+    });
 
 TEST_F(DecodeTest, EveryExifOrientation_IsTurnedUpright) {
   const Image upright = Quarters(64, 32);
   for (int orientation = 1; orientation <= 8; ++orientation) {
     SCOPED_TRACE(orientation);
-    // EXIF 2.3, tag 0x0112: where the stored row 0 and column 0 are on the upright picture. Values from 5 on swap the axes.
+    // EXIF 2.3, tag 0x0112: where the stored row 0 and column 0 are on the upright picture. Values
+    // from 5 on swap the axes.
     const bool swap = orientation >= 5;
     Image stored{.width = swap ? 32 : 64, .height = swap ? 64 : 32};
     for (int y = 0; y < stored.height; ++y) {
       for (int x = 0; x < stored.width; ++x) {
         int ux = swap ? y : x, uy = swap ? x : y;
-        const bool right = orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
-        const bool bottom = orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
+        const bool right =
+            orientation == 2 || orientation == 3 || orientation == 7 || orientation == 8;
+        const bool bottom =
+            orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7;
         if (!swap) {
           if (right) ux = 63 - ux;
           if (bottom) uy = 31 - uy;
         } else {
-          // 5: row 0 left, column 0 top. 6: row 0 right, column 0 top. 7: right, bottom. 8: left, bottom.
+          // 5: row 0 left, column 0 top. 6: row 0 right, column 0 top. 7: right, bottom. 8: left,
+          // bottom.
           if (orientation == 6 || orientation == 7) ux = 63 - ux;
           if (orientation == 7 || orientation == 8) uy = 31 - uy;
         }
@@ -161,7 +180,8 @@ TEST_F(DecodeTest, Alpha_IsLaidOverWhite) {
   // Red at opacities 255, 128 and 0.
   const std::string rgba("\xff\0\0\xff\xff\0\0\x80\xff\0\0\0", 12);
   for (const char* suffix : {".png", ".tif", ".webp[lossless=true]"}) {
-    ASSERT_OK_AND_ASSIGN(const Image image, DecodeImage(Save(FromBytes(rgba, 3, 1, 4), suffix), suffix));
+    ASSERT_OK_AND_ASSIGN(const Image image,
+                         DecodeImage(Save(FromBytes(rgba, 3, 1, 4), suffix), suffix));
     EXPECT_TRUE(Near(image, 0, 0, 255, 0, 0, 0)) << suffix;
     EXPECT_TRUE(Near(image, 1, 0, 255, 127, 127, 0)) << suffix;
     EXPECT_TRUE(Near(image, 2, 0, 255, 255, 255, 0)) << suffix;
@@ -169,7 +189,9 @@ TEST_F(DecodeTest, Alpha_IsLaidOverWhite) {
 }
 
 TEST_F(DecodeTest, GreyWithAndWithoutAlpha) {
-  ASSERT_OK_AND_ASSIGN(const Image grey, DecodeImage(Save(FromBytes(std::string("\x10\xc8", 2), 2, 1, 1), ".png"), "grey"));
+  ASSERT_OK_AND_ASSIGN(
+      const Image grey,
+      DecodeImage(Save(FromBytes(std::string("\x10\xc8", 2), 2, 1, 1), ".png"), "grey"));
   EXPECT_TRUE(Near(grey, 0, 0, 16, 16, 16, 0));
   EXPECT_TRUE(Near(grey, 1, 0, 200, 200, 200, 0));
   VipsImage* two = FromBytes(std::string("\x10\xff\xc8\0", 4), 2, 1, 2);
@@ -181,7 +203,8 @@ TEST_F(DecodeTest, GreyWithAndWithoutAlpha) {
 
 TEST_F(DecodeTest, SixteenBits_KeepTheUpperEight) {
   const uint16_t rgb[] = {0x1234, 0xff00, 0x80ff};
-  VipsImage* image = FromBytes(std::string(reinterpret_cast<const char*>(rgb), 6), 1, 1, 3, VIPS_FORMAT_USHORT);
+  VipsImage* image =
+      FromBytes(std::string(reinterpret_cast<const char*>(rgb), 6), 1, 1, 3, VIPS_FORMAT_USHORT);
   image->Type = VIPS_INTERPRETATION_RGB16;
   const std::string png = Save(image, ".png");
   EXPECT_EQ(png[24], 16);  // bit depth
@@ -189,7 +212,8 @@ TEST_F(DecodeTest, SixteenBits_KeepTheUpperEight) {
   EXPECT_TRUE(Near(decoded, 0, 0, 0x12, 0xff, 0x80, 0));
 
   const uint16_t rgba[] = {0xffff, 0, 0, 0x8000};
-  image = FromBytes(std::string(reinterpret_cast<const char*>(rgba), 8), 1, 1, 4, VIPS_FORMAT_USHORT);
+  image =
+      FromBytes(std::string(reinterpret_cast<const char*>(rgba), 8), 1, 1, 4, VIPS_FORMAT_USHORT);
   image->Type = VIPS_INTERPRETATION_RGB16;
   ASSERT_OK_AND_ASSIGN(const Image alpha, DecodeImage(Save(image, ".png"), "16 alpha"));
   EXPECT_TRUE(Near(alpha, 0, 0, 255, 127, 127, 0));
@@ -198,7 +222,8 @@ TEST_F(DecodeTest, SixteenBits_KeepTheUpperEight) {
 TEST_F(DecodeTest, Cmyk_BecomesRgb) {
   for (const char* suffix : {".jpg[Q=95]", ".tif"}) {
     std::string cmyk;
-    for (int i = 0; i < 16 * 16; ++i) cmyk += std::string("\0\xff\xff\0", 4);  // magenta and yellow: red
+    for (int i = 0; i < 16 * 16; ++i)
+      cmyk += std::string("\0\xff\xff\0", 4);  // magenta and yellow: red
     VipsImage* image = FromBytes(cmyk, 16, 16, 4);
     image->Type = VIPS_INTERPRETATION_CMYK;
     ASSERT_OK_AND_ASSIGN(const Image decoded, DecodeImage(Save(image, suffix), suffix));
@@ -212,11 +237,13 @@ TEST_F(DecodeTest, IccProfile_IsAppliedAndABrokenOneIgnored) {
   const std::string rgb = std::string("\xc8\x32\x32", 3);
   VipsImage* image = FromBytes(rgb, 1, 1, 3);
   VipsImage* p3 = nullptr;
-  ASSERT_EQ(vips_icc_transform(image, &p3, "p3", "input_profile", "srgb", nullptr), 0) << vips_error_buffer();
+  ASSERT_EQ(vips_icc_transform(image, &p3, "p3", "input_profile", "srgb", nullptr), 0)
+      << vips_error_buffer();
   g_object_unref(image);
   const std::string png = Save(p3, ".png");
   ASSERT_OK_AND_ASSIGN(const Image decoded, DecodeImage(png, "p3"));
-  EXPECT_TRUE(Near(decoded, 0, 0, 0xc8, 0x32, 0x32, 2));  // back to sRGB; 2 for two roundings to 8 bits
+  EXPECT_TRUE(
+      Near(decoded, 0, 0, 0xc8, 0x32, 0x32, 2));  // back to sRGB; 2 for two roundings to 8 bits
 
   image = FromBytes(rgb, 1, 1, 3);
   vips_image_set_blob_copy(image, VIPS_META_ICC_NAME, "broken", 6);
@@ -230,7 +257,9 @@ TEST_F(DecodeTest, FormatsThatAreNotRead_AreNamed) {
     const char* format;
   } kCases[] = {
       {"BM" + std::string(100, '\0'), "BMP is not read here"},
-      {"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" height=\"9\"/>", "SVG is not read here"},
+      {"<?xml version=\"1.0\"?><svg xmlns=\"http://www.w3.org/2000/svg\" width=\"9\" "
+       "height=\"9\"/>",
+       "SVG is not read here"},
       {std::string("\xff\x0a", 2) + "xxxx", "JPEG XL is not read here"},
       {std::string("\0\0\0\x0cjP  \r\n\x87\n", 12), "JPEG 2000 is not read here"},
       {"P6\n1 1\n255\nabc", "PNM is not read here"},
@@ -239,11 +268,15 @@ TEST_F(DecodeTest, FormatsThatAreNotRead_AreNamed) {
       {"<!DOCTYPE html><title>404</title>", "HTML is not read here"},
       {"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer is not read here"},
       {"just text", "not a picture in a known format"},
-      {std::string("\0\0\0\x18" "ftypisom\0\0\0\0", 16), "video is not read here"},
+      {std::string("\0\0\0\x18"
+                   "ftypisom\0\0\0\0",
+                   16),
+       "video is not read here"},
   };
   for (const auto& [bytes, format] : kCases) {
     EXPECT_THAT(DecodeImage(bytes, "dir/x.bin"),
-                StatusIs(kInvalid, AllOf(StartsWith("'dir/x.bin': "), HasSubstr(format), HasSubstr("convert it"))));
+                StatusIs(kInvalid, AllOf(StartsWith("'dir/x.bin': "), HasSubstr(format),
+                                         HasSubstr("convert it"))));
   }
   EXPECT_THAT(DecodeImage("", "x.png"), StatusIs(kInvalid, "'x.png': the file is empty"));
 }

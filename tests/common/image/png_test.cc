@@ -33,7 +33,8 @@ std::string Be32(uint32_t value) {
 
 std::string Chunk(const std::string& type, const std::string& data) {
   const std::string body = type + data;
-  const auto crc = crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()));
+  const auto crc =
+      crc32(0, reinterpret_cast<const Bytef*>(body.data()), static_cast<uInt>(body.size()));
   return Be32(static_cast<uint32_t>(data.size())) + body + Be32(static_cast<uint32_t>(crc));
 }
 
@@ -46,13 +47,17 @@ std::string WithChunk(const std::string& chunk) {
 std::string Deflate(const std::string& text) {
   uLongf size = compressBound(static_cast<uLong>(text.size()));
   std::string packed(size, '\0');
-  EXPECT_EQ(compress(reinterpret_cast<Bytef*>(packed.data()), &size, reinterpret_cast<const Bytef*>(text.data()), text.size()), Z_OK);
+  EXPECT_EQ(compress(reinterpret_cast<Bytef*>(packed.data()), &size,
+                     reinterpret_cast<const Bytef*>(text.data()), text.size()),
+            Z_OK);
   packed.resize(size);
   return packed;
 }
 
 TEST(PngTest, PixelsAndText_ComeBack) {
-  const PngText text = {{"parameters", "a photo of zesko\nSteps: 20, Seed: 1"}, {"Comment", "größe 漢字"}, {"Empty", ""}};
+  const PngText text = {{"parameters", "a photo of zesko\nSteps: 20, Seed: 1"},
+                        {"Comment", "größe 漢字"},
+                        {"Empty", ""}};
   ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(Gradient(), text));
   EXPECT_EQ(*DecodeImage(png, "x.png"), Gradient());
   EXPECT_EQ(*ReadPngText(png, "x.png"), text);
@@ -66,10 +71,14 @@ TEST(PngTest, SameInput_SameBytes) {
 
 TEST(PngTest, OtherWritersChunks_AreRead) {
   const std::string zero(1, '\0');
-  EXPECT_THAT(*ReadPngText(WithChunk(Chunk("tEXt", "Author" + zero + "Andr\xe9")), "x"), ElementsAre(Pair("Author", "André")));
-  EXPECT_THAT(*ReadPngText(WithChunk(Chunk("zTXt", "k" + zero + zero + Deflate("packed \xe9"))), "x"),
-              ElementsAre(Pair("k", "packed é")));
-  EXPECT_THAT(*ReadPngText(WithChunk(Chunk("iTXt", "k" + zero + "\1" + zero + "de" + zero + "K" + zero + Deflate("ä"))), "x"),
+  EXPECT_THAT(*ReadPngText(WithChunk(Chunk("tEXt", "Author" + zero + "Andr\xe9")), "x"),
+              ElementsAre(Pair("Author", "André")));
+  EXPECT_THAT(
+      *ReadPngText(WithChunk(Chunk("zTXt", "k" + zero + zero + Deflate("packed \xe9"))), "x"),
+      ElementsAre(Pair("k", "packed é")));
+  EXPECT_THAT(*ReadPngText(WithChunk(Chunk("iTXt", "k" + zero + "\1" + zero + "de" + zero + "K" +
+                                                       zero + Deflate("ä"))),
+                           "x"),
               ElementsAre(Pair("k", "ä")));
   EXPECT_THAT(*ReadPngText(WithChunk(Chunk("prVt", "private")), "x"), IsEmpty());
 }
@@ -78,20 +87,27 @@ TEST(PngTest, DamagedText_IsRefusedWithTheOffset) {
   const std::string zero(1, '\0');
   std::string flipped = WithChunk(Chunk("tEXt", "k" + zero + "value"));
   flipped[45] ^= 1;
-  EXPECT_THAT(ReadPngText(flipped, "x.png"), StatusIs(kInvalid, AllOf(StartsWith("'x.png': byte 33: "), HasSubstr("checksum"))));
+  EXPECT_THAT(ReadPngText(flipped, "x.png"),
+              StatusIs(kInvalid, AllOf(StartsWith("'x.png': byte 33: "), HasSubstr("checksum"))));
   for (const std::string& chunk :
-       {Chunk("tEXt", "no zero"), Chunk("zTXt", "k" + zero), Chunk("zTXt", "k" + zero + "\1" + Deflate("x")),
-        Chunk("zTXt", "k" + zero + zero + "not deflate"), Chunk("iTXt", "k" + zero), Chunk("iTXt", "k" + zero + "\2" + zero + zero + zero),
-        Chunk("iTXt", "k" + zero + zero + zero + "no end"), Chunk("zTXt", "k" + zero + zero + Deflate("x").substr(0, 5))}) {
-    EXPECT_THAT(ReadPngText(WithChunk(chunk), "x.png"), StatusIs(kInvalid, HasSubstr("malformed"))) << chunk;
+       {Chunk("tEXt", "no zero"), Chunk("zTXt", "k" + zero),
+        Chunk("zTXt", "k" + zero + "\1" + Deflate("x")),
+        Chunk("zTXt", "k" + zero + zero + "not deflate"), Chunk("iTXt", "k" + zero),
+        Chunk("iTXt", "k" + zero + "\2" + zero + zero + zero),
+        Chunk("iTXt", "k" + zero + zero + zero + "no end"),
+        Chunk("zTXt", "k" + zero + zero + Deflate("x").substr(0, 5))}) {
+    EXPECT_THAT(ReadPngText(WithChunk(chunk), "x.png"), StatusIs(kInvalid, HasSubstr("malformed")))
+        << chunk;
   }
 }
 
 TEST(PngTest, TextBombs_AreRefused) {
   const std::string bomb = "k" + std::string(2, '\0') + Deflate(std::string(17 << 20, 'x'));
   ASSERT_LT(bomb.size(), 100'000u);
-  EXPECT_THAT(ReadPngText(WithChunk(Chunk("zTXt", bomb)), "x"), StatusIs(kInvalid, HasSubstr("16 MiB")));
-  const std::string half = Chunk("zTXt", "k" + std::string(2, '\0') + Deflate(std::string(9 << 20, 'x')));
+  EXPECT_THAT(ReadPngText(WithChunk(Chunk("zTXt", bomb)), "x"),
+              StatusIs(kInvalid, HasSubstr("16 MiB")));
+  const std::string half =
+      Chunk("zTXt", "k" + std::string(2, '\0') + Deflate(std::string(9 << 20, 'x')));
   EXPECT_OK(ReadPngText(WithChunk(half), "x"));
   EXPECT_THAT(ReadPngText(WithChunk(half + half), "x"), StatusIs(kInvalid, HasSubstr("16 MiB")));
   std::string many;
@@ -102,16 +118,19 @@ TEST(PngTest, TextBombs_AreRefused) {
 TEST(PngTest, CutAnywhere_IsRefused) {
   ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(Gradient(), {{"parameters", "a photo"}}));
   for (size_t size = 0; size < png.size(); ++size) {
-    EXPECT_THAT(ReadPngText(png.substr(0, size), "x"), StatusIs(kInvalid, HasSubstr("byte"))) << size;
+    EXPECT_THAT(ReadPngText(png.substr(0, size), "x"), StatusIs(kInvalid, HasSubstr("byte")))
+        << size;
   }
 }
 
 TEST(PngTest, WrongArguments_AreRefused) {
-  for (const std::string& keyword : {std::string(), std::string(" a"), std::string("a "), std::string("a\nb"), std::string("ä"),
-                                     std::string(80, 'a')}) {
-    EXPECT_THAT(EncodePng(Gradient(), {{keyword, "x"}}), StatusIs(kInvalid, HasSubstr("keyword"))) << keyword;
+  for (const std::string& keyword : {std::string(), std::string(" a"), std::string("a "),
+                                     std::string("a\nb"), std::string("ä"), std::string(80, 'a')}) {
+    EXPECT_THAT(EncodePng(Gradient(), {{keyword, "x"}}), StatusIs(kInvalid, HasSubstr("keyword")))
+        << keyword;
   }
-  EXPECT_THAT(EncodePng({.width = 2, .height = 2, .rgb = "abc"}, {}), StatusIs(kInvalid, HasSubstr("3 bytes")));
+  EXPECT_THAT(EncodePng({.width = 2, .height = 2, .rgb = "abc"}, {}),
+              StatusIs(kInvalid, HasSubstr("3 bytes")));
 }
 
 }  // namespace

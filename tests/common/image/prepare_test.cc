@@ -26,10 +26,13 @@ Image Noise(int width, int height) {
   return image;
 }
 
-std::string Pixel(const Image& image, int x, int y) { return image.rgb.substr(3 * (y * image.width + x), 3); }
+std::string Pixel(const Image& image, int x, int y) {
+  return image.rgb.substr(3 * (y * image.width + x), 3);
+}
 
 TEST(ResampleTest, EqualsPillowByteForByte) {
-  std::istringstream golden(neolog::testing::ReadFileOrDie(neolog::testing::SourcePath("tests/golden/resize.txt")));
+  std::istringstream golden(
+      neolog::testing::ReadFileOrDie(neolog::testing::SourcePath("tests/golden/resize.txt")));
   int cases = 0;
   for (std::string line; std::getline(golden, line);) {
     if (line.starts_with("#")) continue;
@@ -69,14 +72,17 @@ TEST(PrepareSquareTest, WrongSizes_AreRefused) {
   EXPECT_THAT(PrepareSquare(Noise(4, 4), 0, false), StatusIs(invalid, HasSubstr("found 0")));
   EXPECT_THAT(PrepareSquare(Noise(4, 4), 8193, false), StatusIs(invalid, HasSubstr("8193")));
   EXPECT_THAT(PrepareSquare(Image(), 8, false), StatusIs(invalid, HasSubstr("0 x 0")));
-  EXPECT_THAT(PrepareSquare({.width = 2, .height = 2, .rgb = "abc"}, 8, false), StatusIs(invalid, HasSubstr("3 bytes")));
+  EXPECT_THAT(PrepareSquare({.width = 2, .height = 2, .rgb = "abc"}, 8, false),
+              StatusIs(invalid, HasSubstr("3 bytes")));
 }
 
 TEST(ImageTest, HasImageExtension) {
-  for (const char* name : {"a.jpg", "A.JPEG", "b.c.PNG", "x.webp", "x.tif", "x.tiff", "x.gif", "x.heic", "x.avif"}) {
+  for (const char* name :
+       {"a.jpg", "A.JPEG", "b.c.PNG", "x.webp", "x.tif", "x.tiff", "x.gif", "x.heic", "x.avif"}) {
     EXPECT_TRUE(HasImageExtension(name)) << name;
   }
-  for (const char* name : {"", "jpg", ".jpg", "a.txt", "a.jpg.txt", "a.bmp", "a.svg"}) EXPECT_FALSE(HasImageExtension(name)) << name;
+  for (const char* name : {"", "jpg", ".jpg", "a.txt", "a.jpg.txt", "a.bmp", "a.svg"})
+    EXPECT_FALSE(HasImageExtension(name)) << name;
 }
 
 }  // namespace

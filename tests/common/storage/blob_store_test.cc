@@ -104,10 +104,13 @@ TEST_P(BlobStoreTest, Get_OfWhatIsNotStored_IsNotFound) {
 TEST_P(BlobStoreTest, NamesThatAreNoDigests_AreRefused) {
   std::string upper(kAbc);
   upper[0] = 'B';
-  for (const std::string& name : {std::string(), std::string("../../etc/passwd"), upper, kAbc + std::string("0"),
-                                  std::string(64, '/')}) {
-    EXPECT_THAT(store_.Get(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digest"))) << name;
-    EXPECT_THAT(store_.Has({name}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digest"))) << name;
+  for (const std::string& name : {std::string(), std::string("../../etc/passwd"), upper,
+                                  kAbc + std::string("0"), std::string(64, '/')}) {
+    EXPECT_THAT(store_.Get(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digest")))
+        << name;
+    EXPECT_THAT(store_.Has({name}),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("digest")))
+        << name;
   }
 }
 
@@ -165,11 +168,13 @@ TEST(FileBlobStoreTest, DataLoss_NamesTheFile) {
   ASSERT_OK_AND_ASSIGN(const auto store, FileBlobStore::Create(&fs, "/blobs"));
   ASSERT_OK(store->Put("abc"));
   ASSERT_OK(fs.Corrupt(store->PathOf(kAbc), "xyz"));
-  EXPECT_THAT(store->Get(kAbc), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(store->PathOf(kAbc))));
+  EXPECT_THAT(store->Get(kAbc),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr(store->PathOf(kAbc))));
 }
 
 TEST(FileBlobStoreTest, PowerLossAtEveryStep_LosesNoBlobAndTearsNone) {
-  for (const auto crash : {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
+  for (const auto crash :
+       {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
     for (int fail_at = 1; fail_at <= 8; ++fail_at) {
       SCOPED_TRACE(fail_at);
       MemoryFileSystem fs;
@@ -182,7 +187,8 @@ TEST(FileBlobStoreTest, PowerLossAtEveryStep_LosesNoBlobAndTearsNone) {
       ASSERT_OK_AND_ASSIGN(store, FileBlobStore::Create(&fs, "/blobs"));
       if (fs.Exists("/blobs/ba")) {
         ASSERT_OK_AND_ASSIGN(const auto names, fs.List("/blobs/ba"));
-        for (const std::string& name : names) EXPECT_EQ(name, kAbc);  // the torn temporary was swept
+        for (const std::string& name : names)
+          EXPECT_EQ(name, kAbc);  // the torn temporary was swept
       }
       const auto found = store->Get(kAbc);
       if (stored || found.ok()) {

@@ -29,8 +29,8 @@ TEST(DurableWriteTest, OnTheRealDisk_ReplacesAndLeavesNothingBehind) {
   EXPECT_THAT(*fs->List(dir.path()), ElementsAre("a"));
 }
 
-// The power goes at every point of the procedure, in both ways a disk may lose things. Before it returned OK the file is
-// the old or the new one; afterwards it is the new one.
+// The power goes at every point of the procedure, in both ways a disk may lose things. Before it
+// returned OK the file is the old or the new one; afterwards it is the new one.
 TEST(DurableWriteTest, PowerLossAnywhere_LeavesTheOldOrTheNewFile) {
   int steps = 0;
   {
@@ -41,7 +41,8 @@ TEST(DurableWriteTest, PowerLossAnywhere_LeavesTheOldOrTheNewFile) {
   ASSERT_EQ(steps, 6);  // the six steps of the protocol
   for (const Crash crash : {Crash::kDropUnsynced, Crash::kKeepNamesTearBytes}) {
     for (int fail_at = 1; fail_at <= steps + 1; ++fail_at) {
-      SCOPED_TRACE(::testing::Message() << "power loss at step " << fail_at << ", mode " << static_cast<int>(crash));
+      SCOPED_TRACE(::testing::Message()
+                   << "power loss at step " << fail_at << ", mode " << static_cast<int>(crash));
       MemoryFileSystem fs;
       ASSERT_OK(WriteFileDurably(fs, "/f", kOld));
       fs.FailOperation(fail_at, Internal("power loss"), /*and_all_later=*/true);
@@ -67,7 +68,8 @@ TEST(DurableWriteTest, EveryFailingStep_IsReportedAndCleanedUp) {
     MemoryFileSystem fs;
     ASSERT_OK(WriteFileDurably(fs, "/f", kOld));
     fs.FailOperation(fail_at, Internal("planned"));
-    EXPECT_THAT(WriteFileDurably(fs, "/f", kNew), StatusIs(absl::StatusCode::kInternal, HasSubstr("writing '/f'")));
+    EXPECT_THAT(WriteFileDurably(fs, "/f", kNew),
+                StatusIs(absl::StatusCode::kInternal, HasSubstr("writing '/f'")));
     EXPECT_EQ(*fs.Read("/f"), fail_at < 6 ? kOld : kNew);
     EXPECT_THAT(*fs.List("/"), ElementsAre("f"));
   }
@@ -77,14 +79,16 @@ TEST(DurableWriteTest, FullDisk_KeepsTheOldFile) {
   MemoryFileSystem fs;
   ASSERT_OK(WriteFileDurably(fs, "/f", kOld));
   fs.SetCapacity(kOld.size() + 5);
-  EXPECT_THAT(WriteFileDurably(fs, "/f", kNew), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/f")));
+  EXPECT_THAT(WriteFileDurably(fs, "/f", kNew),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/f")));
   EXPECT_EQ(*fs.Read("/f"), kOld);
   EXPECT_THAT(*fs.List("/"), ElementsAre("f"));
 }
 
 TEST(DurableWriteTest, Sweep_TakesTemporariesOnly) {
   MemoryFileSystem fs;
-  for (const char* name : {"/a.tmp-0123456789abcdef", "/a", "/b.tmp-xyz", "/.tmp-0123456789abcdef"}) {
+  for (const char* name :
+       {"/a.tmp-0123456789abcdef", "/a", "/b.tmp-xyz", "/.tmp-0123456789abcdef"}) {
     ASSERT_OK(fs.Create(name));
   }
   EXPECT_THAT(*SweepTemporaries(fs, "/"), ElementsAre("a.tmp-0123456789abcdef"));

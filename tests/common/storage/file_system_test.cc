@@ -26,9 +26,7 @@ struct Implementation {
 
 class FileSystemTest : public ::testing::TestWithParam<Implementation> {
  protected:
-  FileSystemTest() : fs_(GetParam().make()) {
-    EXPECT_OK(fs_->CreateDirectories(dir_.path()));
-  }
+  FileSystemTest() : fs_(GetParam().make()) { EXPECT_OK(fs_->CreateDirectories(dir_.path())); }
   std::string P(std::string_view name) const { return dir_.File(name); }
   void Write(const std::string& path, std::string_view bytes) {
     ASSERT_OK_AND_ASSIGN(const auto file, fs_->Create(path));
@@ -114,7 +112,8 @@ TEST_P(FileSystemTest, Remove_TakesFilesOnly) {
   ASSERT_OK(fs_->Remove(P("a")));
   EXPECT_FALSE(fs_->Exists(P("a")));
   ASSERT_OK(fs_->CreateDirectories(P("d")));
-  EXPECT_THAT(fs_->Remove(P("d")), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("/d")));
+  EXPECT_THAT(fs_->Remove(P("d")),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("/d")));
 }
 
 TEST_P(FileSystemTest, CreateDirectories_MakesParentsAndAcceptsExisting) {
@@ -123,7 +122,8 @@ TEST_P(FileSystemTest, CreateDirectories_MakesParentsAndAcceptsExisting) {
   ASSERT_OK_AND_ASSIGN(const FileInfo info, fs_->Stat(P("x/y/z")));
   EXPECT_TRUE(info.is_directory);
   Write(P("f"), "");
-  EXPECT_THAT(fs_->CreateDirectories(P("f")), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("/f")));
+  EXPECT_THAT(fs_->CreateDirectories(P("f")),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("/f")));
   EXPECT_FALSE(fs_->CreateDirectories(P("f/g")).ok());
 }
 
@@ -137,7 +137,8 @@ TEST_P(FileSystemTest, List_IsSortedAndOneLevelDeep) {
 }
 
 TEST_P(FileSystemTest, ReadingADirectory_IsAPreconditionFailure) {
-  EXPECT_THAT(fs_->Read(dir_.path()), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(dir_.path())));
+  EXPECT_THAT(fs_->Read(dir_.path()),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(dir_.path())));
 }
 
 TEST_P(FileSystemTest, SyncDirectory_OfAnExistingOne_IsOk) {
@@ -148,7 +149,8 @@ TEST_P(FileSystemTest, SyncDirectory_OfAnExistingOne_IsOk) {
 INSTANTIATE_TEST_SUITE_P(
     All, FileSystemTest,
     ::testing::Values(Implementation{"Posix", [] { return MakePosixFileSystem(); }},
-                      Implementation{"Memory", [] { return std::make_unique<MemoryFileSystem>(); }}),
+                      Implementation{"Memory",
+                                     [] { return std::make_unique<MemoryFileSystem>(); }}),
     [](const auto& info) { return info.param.name; });
 
 TEST(PathTest, JoinAndDirectory) {
@@ -162,19 +164,22 @@ TEST(PathTest, JoinAndDirectory) {
 TEST(PosixFileSystemTest, FullDisk_IsResourceExhausted) {
   const auto fs = MakePosixFileSystem();
   ASSERT_OK_AND_ASSIGN(const auto file, fs->OpenForAppend("/dev/full"));
-  EXPECT_THAT(file->Append("x"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/dev/full")));
+  EXPECT_THAT(file->Append("x"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/dev/full")));
 }
 
 TEST(MemoryFileSystemTest, FullDisk_TakesWhatFits) {
   MemoryFileSystem fs;
   ASSERT_OK_AND_ASSIGN(const auto file, fs.Create("/a"));
   fs.SetCapacity(3);
-  EXPECT_THAT(file->Append("12345"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/a")));
+  EXPECT_THAT(file->Append("12345"),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("/a")));
   EXPECT_EQ(*fs.Read("/a"), "123");
 }
 
 TEST(MemoryFileSystemTest, PowerLoss_KeepsOnlyWhatWasSynced) {
-  for (const auto crash : {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
+  for (const auto crash :
+       {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
     MemoryFileSystem fs;
     ASSERT_OK_AND_ASSIGN(const auto kept, fs.Create("/kept"));
     ASSERT_OK(kept->Append("synced"));

@@ -21,7 +21,8 @@ TEST(RunDirectoryTest, BuildsTheNames) {
   EXPECT_EQ(dir.SettingsYaml(), "out/my-run.1/settings.yaml");
   EXPECT_EQ(dir.SettingsJson(), "out/my-run.1/settings.json");
   EXPECT_EQ(dir.LossCsv(), "out/my-run.1/textual_inversion_loss.csv");
-  EXPECT_EQ(dir.PartialEmbedding(500, EmbeddingFormat::kA1111), "out/my-run.1/embeddings/cat-toy-500.pt");
+  EXPECT_EQ(dir.PartialEmbedding(500, EmbeddingFormat::kA1111),
+            "out/my-run.1/embeddings/cat-toy-500.pt");
   EXPECT_EQ(dir.PartialEmbedding(500, EmbeddingFormat::kDiffusers),
             "out/my-run.1/embeddings/cat-toy-500.safetensors");
   EXPECT_EQ(dir.Preview(500, 2), "out/my-run.1/previews/cat-toy-500-2.png");
@@ -40,7 +41,8 @@ TEST(RunDirectoryTest, ParsesWhatItBuilds) {
       {"settings.yaml", {.kind = K::kSettingsYaml}},
       {"settings.json", {.kind = K::kSettingsJson}},
       {"textual_inversion_loss.csv", {.kind = K::kLossCsv}},
-      {"embeddings/zesko-0.pt", {.kind = K::kPartialEmbedding, .stem = "zesko", .step = 0, .format = F::kA1111}},
+      {"embeddings/zesko-0.pt",
+       {.kind = K::kPartialEmbedding, .stem = "zesko", .step = 0, .format = F::kA1111}},
       {"embeddings/a-5-500.safetensors",
        {.kind = K::kPartialEmbedding, .stem = "a-5", .step = 500, .format = F::kDiffusers}},
       {"embeddings/x-18446744073709551615.pt",
@@ -58,13 +60,32 @@ TEST(RunDirectoryTest, ParsesWhatItBuilds) {
 }
 
 TEST(RunDirectoryTest, RefusesOtherNames) {
-  for (const char* path :
-       {"", "run.jso", "Run.json", "settings.json.tmp-0123456789abcdef", ".pt", "zesko.png", "zesko.bin", "embeddings",
-        "embeddings/", "embeddings/zesko.pt", "embeddings/-5.pt", "embeddings/zesko-05.pt", "embeddings/zesko-+5.pt",
-        "embeddings/zesko--5.pt.pt", "embeddings/zesko-18446744073709551616.pt", "embeddings/zesko-5.png",
-        "previews/zesko-5.png", "previews/zesko-5-4294967296.png", "previews/zesko-5-0.pt", "previews/-5-0.png",
-        "other/zesko.pt", "embeddings/sub/zesko-5.pt", "../zesko.pt", "/zesko.pt", ".hidden.pt",
-        "zesko.pt.tmp-0123456789abcdef"}) {
+  for (const char* path : {"",
+                           "run.jso",
+                           "Run.json",
+                           "settings.json.tmp-0123456789abcdef",
+                           ".pt",
+                           "zesko.png",
+                           "zesko.bin",
+                           "embeddings",
+                           "embeddings/",
+                           "embeddings/zesko.pt",
+                           "embeddings/-5.pt",
+                           "embeddings/zesko-05.pt",
+                           "embeddings/zesko-+5.pt",
+                           "embeddings/zesko--5.pt.pt",
+                           "embeddings/zesko-18446744073709551616.pt",
+                           "embeddings/zesko-5.png",
+                           "previews/zesko-5.png",
+                           "previews/zesko-5-4294967296.png",
+                           "previews/zesko-5-0.pt",
+                           "previews/-5-0.png",
+                           "other/zesko.pt",
+                           "embeddings/sub/zesko-5.pt",
+                           "../zesko.pt",
+                           "/zesko.pt",
+                           ".hidden.pt",
+                           "zesko.pt.tmp-0123456789abcdef"}) {
     EXPECT_FALSE(ParseRunFile(path).has_value()) << path;
   }
 }
@@ -73,8 +94,15 @@ TEST(RunDirectoryTest, FileStem_IsSafeOnEverySystem) {
   const struct {
     std::string word, stem;
   } kCases[] = {
-      {"zesko", "zesko"}, {"<cat-toy>", "cat-toy"}, {"a/b\\c:d", "abcd"},   {"..", "word"},      {"", "word"},
-      {"<>", "word"},     {" .x. ", "x"},           {"größe", "größe"},     {"a\tb\x7f", "ab"},
+      {"zesko", "zesko"},
+      {"<cat-toy>", "cat-toy"},
+      {"a/b\\c:d", "abcd"},
+      {"..", "word"},
+      {"", "word"},
+      {"<>", "word"},
+      {" .x. ", "x"},
+      {"größe", "größe"},
+      {"a\tb\x7f", "ab"},
       {std::string(150, 'a'), std::string(100, 'a')},
       // A character of two bytes across the limit goes whole.
       {std::string(99, 'a') + "ö", std::string(99, 'a')},
@@ -86,11 +114,13 @@ TEST(RunDirectoryTest, FileStem_IsSafeOnEverySystem) {
 }
 
 TEST(RunDirectoryTest, IsRunName) {
-  for (const std::string& name : {std::string("a"), std::string("Zesko-2_b.1"), std::string("_x"), std::string(100, 'a')}) {
+  for (const std::string& name :
+       {std::string("a"), std::string("Zesko-2_b.1"), std::string("_x"), std::string(100, 'a')}) {
     EXPECT_TRUE(IsRunName(name)) << name;
   }
-  for (const std::string& name : {std::string(), std::string("."), std::string(".."), std::string("-a"), std::string("a b"),
-                                  std::string("a/b"), std::string("ö"), std::string(101, 'a')}) {
+  for (const std::string& name :
+       {std::string(), std::string("."), std::string(".."), std::string("-a"), std::string("a b"),
+        std::string("a/b"), std::string("ö"), std::string(101, 'a')}) {
     EXPECT_FALSE(IsRunName(name)) << name;
   }
 }
@@ -119,9 +149,10 @@ TEST_F(ClaimTest, SameRun_ClaimsAgainAndKeepsItsFiles) {
 
 TEST_F(ClaimTest, AnotherRunsFolder_IsRefusedWithBothIds) {
   ASSERT_OK(ClaimRunDirectory(fs_, dir_, "run-1"));
-  EXPECT_THAT(ClaimRunDirectory(fs_, dir_, "run-2"),
-              StatusIs(absl::StatusCode::kAlreadyExists,
-                       AllOf(HasSubstr("'/out/r'"), HasSubstr("run-1"), HasSubstr("run-2"), HasSubstr("log_dir"))));
+  EXPECT_THAT(
+      ClaimRunDirectory(fs_, dir_, "run-2"),
+      StatusIs(absl::StatusCode::kAlreadyExists, AllOf(HasSubstr("'/out/r'"), HasSubstr("run-1"),
+                                                       HasSubstr("run-2"), HasSubstr("log_dir"))));
   EXPECT_EQ(*RunDirectoryOwner(fs_, dir_), "run-1");
 }
 
@@ -143,7 +174,8 @@ TEST_F(ClaimTest, TornMarker_IsDataLoss) {
   ASSERT_OK(ClaimRunDirectory(fs_, dir_, "run-1"));
   for (const char* bad : {"", "{\"run_id\": \"ru", "[]", "{\"run_id\": 5}"}) {
     ASSERT_OK(fs_.Corrupt(dir_.Marker(), bad));
-    EXPECT_THAT(ClaimRunDirectory(fs_, dir_, "run-1"), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("run.json")));
+    EXPECT_THAT(ClaimRunDirectory(fs_, dir_, "run-1"),
+                StatusIs(absl::StatusCode::kDataLoss, HasSubstr("run.json")));
   }
 }
 
