@@ -39,7 +39,6 @@ libcli11-dev              | command lines
 libvips-dev               | decodes and resizes pictures
 libpng-dev                | PNG text chunks
 libutf8proc-dev           | Unicode normal forms and lower case, for the tokenizer
-libpcre2-dev              | Unicode classes, for the tokenizer
 zlib1g-dev                | compressed parts of PNG and of the merges file
 libgtest-dev              | tests
 libgmock-dev              | tests
