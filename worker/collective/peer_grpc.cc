@@ -1,11 +1,13 @@
 #include "worker/collective/peer_grpc.h"
 
+#include <map>
 #include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 #include <grpcpp/grpcpp.h>
 
+#include "common/base/mutex.h"
 #include "common/rpc/channel.h"
 #include "worker/collective/exchange.h"
 #include "worker/collective/peer_streams_grpc.h"
@@ -73,8 +75,48 @@ struct PeerFactory::Server {
   std::shared_ptr<PeerHub> hub = std::make_shared<PeerHub>();
   PeerServiceImpl service{hub.get()};
   int max_message_bytes = 0;
+  /// Connections to the members of the last roster, by id, incarnation and address: they outlive rosters, so that a new
+  /// one neither connects again nor leaves half-made connections behind when it is aborted at once.
+  Mutex mutex;
+  std::map<std::string, std::shared_ptr<grpc::Channel>> channels GUARDED_BY(mutex);
   std::unique_ptr<grpc::Server> server;
+
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> ChannelTo(const v1::RosterMember& member);
+  void KeepChannels(const v1::Roster& roster);
 };
+
+namespace {
+
+std::string ChannelKey(const v1::RosterMember& member) {
+  return fmt::format("{} {:016x} {}", member.worker().worker_id(), member.worker().incarnation(), member.peer_address());
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerFactory::Server::ChannelTo(const v1::RosterMember& member) {
+  const std::string key = ChannelKey(member);
+  {
+    MutexLock lock(mutex);
+    const auto known = channels.find(key);
+    // One that failed backs off; a new one tries at once.
+    if (known != channels.end() && known->second->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return known->second;
+  }
+  ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
+                   MakeChannel(member.peer_address(), {.max_message_bytes = max_message_bytes, .own_connection = true}));
+  MutexLock lock(mutex);
+  channels[key] = channel;
+  return channel;
+}
+
+void PeerFactory::Server::KeepChannels(const v1::Roster& roster) {
+  std::map<std::string, std::shared_ptr<grpc::Channel>> gone;  // destroyed without the lock
+  MutexLock lock(mutex);
+  gone.swap(channels);
+  for (const v1::RosterMember& member : roster.members()) {
+    const auto kept = gone.find(ChannelKey(member));
+    if (kept != gone.end()) channels.insert(gone.extract(kept));
+  }
+}
 
 PeerFactory::PeerFactory(std::unique_ptr<Server> server, std::string address)
     : server_(std::move(server)), address_(std::move(address)) {}
@@ -108,12 +150,9 @@ absl::StatusOr<std::unique_ptr<Collective>> PeerFactory::Create(const v1::Roster
   std::vector<std::shared_ptr<grpc::Channel>> channels(roster.members_size());
   for (int r = 0; r < roster.members_size(); ++r) {
     if (r == rank) continue;
-    // A connection of its own: one that failed to reach an earlier process at this address backs off.
-    ASSIGN_OR_RETURN_WITH(channels[r],
-                          MakeChannel(roster.members(r).peer_address(),
-                                      {.max_message_bytes = server_->max_message_bytes, .own_connection = true}),
-                          "peer address of " + MemberName(roster, r));
+    ASSIGN_OR_RETURN_WITH(channels[r], server_->ChannelTo(roster.members(r)), "peer address of " + MemberName(roster, r));
   }
+  server_->KeepChannels(roster);
   server_->hub->NextGeneration();
   auto team = std::make_shared<PeerTeam>(roster, rank);
   RETURN_IF_ERROR(server_->hub->Begin(team));
