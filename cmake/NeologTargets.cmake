@@ -1,12 +1,17 @@
 # neolog_add_library(NAME SOURCES a.cc ... [DEPS target ...] [GRPC] [TORCH])
-# neolog_add_test(NAME SOURCES a_test.cc ... [DEPS target ...] [DATA dir] [GRPC] [TORCH] [LONG] [TIMEOUT s] [ARGS ...])
+# neolog_add_test(NAME SOURCES a_test.cc ... [DEPS target ...] [GRPC] [TORCH] [LONG] [TIMEOUT s] [ARGS ...])
 # neolog_add_program(NAME SOURCES main.cc ... [DEPS target ...] [GRPC] [TORCH])
 #
 # One folder is one library of the folder's name: common/base is neolog_common_base. GRPC and TORCH say what a
 # target needs, so that presets without them leave it out. A test runs in its own empty working directory.
 
+# Every keyword of the three functions, so that one written behind DEPS is not taken for a dependency.
+set(_neolog_flags GRPC TORCH LONG)
+set(_neolog_values TIMEOUT)
+set(_neolog_lists SOURCES DEPS ARGS)
+
 function(_neolog_skip out)
-  cmake_parse_arguments(A "GRPC;TORCH" "" "" ${ARGN})
+  cmake_parse_arguments(A "${_neolog_flags}" "${_neolog_values}" "${_neolog_lists}" ${ARGN})
   set(skip FALSE)
   if((A_GRPC AND NOT NEOLOG_GRPC) OR (A_TORCH AND NOT NEOLOG_TORCH))
     set(skip TRUE)
@@ -15,7 +20,7 @@ function(_neolog_skip out)
 endfunction()
 
 function(_neolog_configure target visibility)
-  cmake_parse_arguments(A "GRPC;TORCH" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(A "${_neolog_flags}" "${_neolog_values}" "${_neolog_lists}" ${ARGN})
   target_include_directories(${target} ${visibility} ${PROJECT_SOURCE_DIR})
   target_link_libraries(${target} ${visibility} ${A_DEPS})
   if(A_TORCH)
@@ -26,18 +31,8 @@ function(_neolog_configure target visibility)
   endif()
 endfunction()
 
-# The torch header costs 8 s a file: it is precompiled once, in the first library that asks for it.
-function(_neolog_torch_pch target)
-  if(TARGET neolog_worker_torch_support AND NOT target STREQUAL neolog_worker_torch_support)
-    target_precompile_headers(${target} REUSE_FROM neolog_worker_torch_support)
-  elseif(target STREQUAL neolog_worker_torch_support)
-    target_precompile_headers(${target} PRIVATE <ATen/ATen.h> <torch/csrc/autograd/autograd.h>)
-    target_compile_options(${target} PRIVATE -fpch-preprocess)
-  endif()
-endfunction()
-
 function(neolog_add_library name)
-  cmake_parse_arguments(A "GRPC;TORCH" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(A "${_neolog_flags}" "${_neolog_values}" "${_neolog_lists}" ${ARGN})
   _neolog_skip(skip ${ARGN})
   if(skip)
     return()
@@ -52,7 +47,7 @@ function(neolog_add_library name)
 endfunction()
 
 function(neolog_add_program name)
-  cmake_parse_arguments(A "GRPC;TORCH" "" "SOURCES;DEPS" ${ARGN})
+  cmake_parse_arguments(A "${_neolog_flags}" "${_neolog_values}" "${_neolog_lists}" ${ARGN})
   _neolog_skip(skip ${ARGN})
   if(skip)
     return()
@@ -63,7 +58,7 @@ function(neolog_add_program name)
 endfunction()
 
 function(neolog_add_test name)
-  cmake_parse_arguments(A "GRPC;TORCH;LONG" "TIMEOUT;DATA" "SOURCES;DEPS;ARGS" ${ARGN})
+  cmake_parse_arguments(A "${_neolog_flags}" "${_neolog_values}" "${_neolog_lists}" ${ARGN})
   _neolog_skip(skip ${ARGN})
   if(skip OR NOT NEOLOG_TESTS)
     return()
