@@ -47,7 +47,9 @@ begin=$SECONDS
 trained=$((SECONDS - begin))
 
 # The same prompts with the same seeds, before (the word is only letters to the model) and after.
+# shellcheck disable=SC2034  # read by name below
 contexts=$demo/prompts_contexts.txt
+# shellcheck disable=SC2034
 backgrounds=$demo/prompts_backgrounds.txt
 draw() {  # draw before|after [ARGUMENTS]: both lists of prompts
   local when=$1

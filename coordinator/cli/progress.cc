@@ -74,7 +74,7 @@ std::string FormatProgress(const ProgressView& view, int width) {
     parts.push_back({view.phase, 5});
   } else {
     if (std::isfinite(view.loss)) parts.push_back({fmt::format("loss {:.4f}", view.loss), 4});
-    parts.push_back({FormatRate(view.rate), 3});
+    if (view.rate > 0 || view.total == 0 || view.step < view.total) parts.push_back({FormatRate(view.rate), 3});
     if (view.step < view.total) parts.push_back({"ETA " + FormatDuration(view.eta_seconds), 5});
     if (view.workers > 0) {
       parts.push_back({fmt::format("{} worker{}", view.workers, view.workers == 1 ? "" : "s"), 2});
