@@ -29,26 +29,26 @@ data:
 class ConfigTest : public ::testing::Test {
  protected:
   ConfigTest() {
-    for (const char* folder : {"/home/me/models/sd15", "/home/me/pictures"})
+    for (const char* folder : {"/data/me/models/sd15", "/data/me/pictures"})
       EXPECT_OK(fs_.CreateDirectories(folder));
-    Write("/home/me/models/sd15/model_index.json", "{}");
+    Write("/data/me/models/sd15/model_index.json", "{}");
     sources_ = {
-        .fs = &fs_, .file = "me/run.yaml", .working_directory = "/home", .home = "/home/me"};
+        .fs = &fs_, .file = "me/run.yaml", .working_directory = "/home", .home = "/data/me"};
   }
   void Write(std::string_view path, std::string_view text) {
     ASSERT_OK(WriteFileDurably(fs_, path, text));
   }
   ConfigResult Load(std::string_view text) {
-    Write("/home/me/run.yaml", text);
+    Write("/data/me/run.yaml", text);
     // The in-memory file system has no working directory.
-    sources_.file = "/home/me/run.yaml";
+    sources_.file = "/data/me/run.yaml";
     return LoadRunSpec(sources_);
   }
   std::vector<std::string> Errors(std::string_view text) {
     std::vector<std::string> errors;
     for (const ConfigError& error : Load(text).errors) {
       std::string line = error.Text();
-      if (line.starts_with("/home/me/")) line = line.substr(9);
+      if (line.starts_with("/data/me/")) line = line.substr(9);
       errors.push_back(std::move(line));
     }
     return errors;
@@ -63,12 +63,12 @@ TEST_F(ConfigTest, MinimalFile_GetsEveryDefault) {
   ASSERT_THAT(result.errors, IsEmpty()) << FormatErrors(result.errors, result.text, false);
   const v1::RunSpec& spec = result.spec;
   EXPECT_EQ(spec.name(), "zesko");
-  EXPECT_EQ(spec.model().path(), "/home/me/models/sd15");
+  EXPECT_EQ(spec.model().path(), "/data/me/models/sd15");
   EXPECT_EQ(spec.model().precision(), "fp32");
   ASSERT_EQ(spec.word_size(), 1);
   EXPECT_EQ(spec.word(0).name(), "zesko");
   EXPECT_EQ(spec.word(0).vectors(), 1u);
-  EXPECT_EQ(spec.data().images(), "/home/me/pictures");
+  EXPECT_EQ(spec.data().images(), "/data/me/pictures");
   EXPECT_EQ(spec.data().prompts(), "object");
   EXPECT_EQ(spec.training().steps(), 3000u);
   EXPECT_EQ(spec.training().batch_size(), 4u);
@@ -77,11 +77,11 @@ TEST_F(ConfigTest, MinimalFile_GetsEveryDefault) {
   EXPECT_EQ(spec.training().reduce(), "ordered");
   EXPECT_EQ(spec.validation().draws_per_image(), 4u);
   EXPECT_EQ(spec.preview().seed(), 1u);
-  EXPECT_EQ(spec.checkpoint().log_dir(), "/home/me/out");
+  EXPECT_EQ(spec.checkpoint().log_dir(), "/data/me/out");
   EXPECT_THAT(spec.checkpoint().formats(), ElementsAre("a1111", "diffusers"));
   EXPECT_EQ(spec.resources().threads_per_worker(), 1u);
   EXPECT_EQ(result.origins.at("training.steps").Text(), "default");
-  EXPECT_EQ(result.origins.at("word.name").Text(), "/home/me/run.yaml:5:9");
+  EXPECT_EQ(result.origins.at("word.name").Text(), "/data/me/run.yaml:5:9");
 }
 
 TEST_F(ConfigTest, ValuesOfEveryKind_AreRead) {
@@ -148,7 +148,7 @@ steps: 5
 )"),
       ElementsAre(
           AllOf(StartsWith("run.yaml:1:7: name: expected"), HasSubstr("found 'my run'")),
-          AllOf(StartsWith("run.yaml:3:9: model.path: there is no folder '/home/me/models/gone'")),
+          AllOf(StartsWith("run.yaml:3:9: model.path: there is no folder '/data/me/models/gone'")),
           "run.yaml:4:14: model.precision: expected one of fp32, bf16, found 'fp16'",
           "run.yaml:7:12: word.vectors: expected a whole number from 1 to 75 (vectors), found 76",
           "run.yaml:8:3: word.fingerprint: unknown setting",
@@ -219,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCase{"PromptFileUnused", "  prompt_file: model.txt\n",
                   "is only read with data.prompts: file"},
         WrongCase{"PromptFileNotThere", "  prompts: file\n  prompt_file: gone.txt\n",
-                  "there is no file '/home/me/gone.txt'"},
+                  "there is no file '/data/me/gone.txt'"},
         WrongCase{"PromptFileIsFolder", "  prompts: file\n  prompt_file: models\n",
                   "is a folder; expected a file"},
         WrongCase{"PreviewWithoutPrompts", "preview:\n  every_steps: 10\n",
@@ -246,7 +246,7 @@ TEST_F(ConfigTest, TwoWords_AreRefused) {
 }
 
 TEST_F(ConfigTest, InitTextAndFile_ExcludeEachOther) {
-  Write("/home/me/start.pt", "x");
+  Write("/data/me/start.pt", "x");
   EXPECT_THAT(Errors("name: x\nmodel: {path: models/sd15}\ndata: {images: pictures}\n"
                      "word: {name: a, init_text: toy, init_file: start.pt}\n"),
               ElementsAre(HasSubstr("word.init_file: word.init_text is set too")));
@@ -264,15 +264,15 @@ TEST_F(ConfigTest, WordNames) {
 }
 
 TEST_F(ConfigTest, ModelFolder_MustBeADiffusersFolder) {
-  ASSERT_OK(fs_.CreateDirectories("/home/me/empty"));
-  Write("/home/me/single.ckpt", "x");
-  sources_.sets = {"model.path=/home/me/empty"};
+  ASSERT_OK(fs_.CreateDirectories("/data/me/empty"));
+  Write("/data/me/single.ckpt", "x");
+  sources_.sets = {"model.path=/data/me/empty"};
   EXPECT_THAT(Errors(kMinimal), ElementsAre(HasSubstr("has no model_index.json")));
-  sources_.sets = {"model.path=/home/me/single.ckpt"};
+  sources_.sets = {"model.path=/data/me/single.ckpt"};
   EXPECT_THAT(
       Errors(kMinimal),
       ElementsAre(
-          "--set: model.path: '/home/me/single.ckpt' is a file; expected a diffusers folder "
+          "--set: model.path: '/data/me/single.ckpt' is a file; expected a diffusers folder "
           "(with model_index.json, unet/, vae/, text_encoder/ and tokenizer/)"));
   sources_.check_files = false;
   EXPECT_THAT(Errors(kMinimal), IsEmpty());
@@ -293,7 +293,7 @@ TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {
   EXPECT_EQ(result.spec.training().warmup_steps(), 0u);
   EXPECT_EQ(result.origins.at("training.steps").Text(), "--set");
   EXPECT_EQ(result.origins.at("training.batch_size").Text(), "NEOLOG_SET_TRAINING__BATCH_SIZE");
-  EXPECT_EQ(result.origins.at("training.microbatch").Text(), "/home/me/run.yaml:8:49");
+  EXPECT_EQ(result.origins.at("training.microbatch").Text(), "/data/me/run.yaml:8:49");
   EXPECT_EQ(result.origins.at("training.warmup_steps").Text(), "default");
 }
 
@@ -338,7 +338,7 @@ TEST_F(ConfigTest, Paths_StartAtTheFileOrTheWorkingDirectory) {
       "name: x\nmodel: {path: ../models//sd15/}\nword: {name: a}\ndata: {images: ~/pictures}\n");
   ASSERT_THAT(result.errors, IsEmpty());
   EXPECT_EQ(result.spec.model().path(), "/home/models/sd15");
-  EXPECT_EQ(result.spec.data().images(), "/home/me/pictures");
+  EXPECT_EQ(result.spec.data().images(), "/data/me/pictures");
   EXPECT_EQ(result.spec.checkpoint().log_dir(), "/home/here");
   EXPECT_EQ(result.spec.data().prompt_file(), "");
 }
@@ -353,10 +353,10 @@ TEST_F(ConfigTest, NoFile_FlagsAlone) {
 }
 
 TEST_F(ConfigTest, UnreadableFiles_GiveOneError) {
-  sources_.file = "/home/me/gone.yaml";
+  sources_.file = "/data/me/gone.yaml";
   ConfigResult result = LoadRunSpec(sources_);
   ASSERT_EQ(result.errors.size(), 1u);
-  EXPECT_THAT(result.errors[0].Text(), HasSubstr("/home/me/gone.yaml"));
+  EXPECT_THAT(result.errors[0].Text(), HasSubstr("/data/me/gone.yaml"));
   EXPECT_THAT(Errors("a: [1\n"), ElementsAre(StartsWith("run.yaml:2:1: not YAML")));
   EXPECT_THAT(
       Errors("- a\n- b\n"),
@@ -366,13 +366,13 @@ TEST_F(ConfigTest, UnreadableFiles_GiveOneError) {
 TEST_F(ConfigTest, ErrorAt_PointsAtTheValue) {
   const ConfigResult result = Load(kMinimal);
   EXPECT_EQ(result.ErrorAt("word.name", "is a token of the model's vocabulary").Text(),
-            "/home/me/run.yaml:5:9: word.name: is a token of the model's vocabulary");
+            "/data/me/run.yaml:5:9: word.name: is a token of the model's vocabulary");
 }
 
 TEST_F(ConfigTest, FormatErrors_ShowsTheLine) {
   const ConfigResult result = Load(std::string(kMinimal) + "  flip: maybe\n");
   EXPECT_EQ(FormatErrors(result.errors, result.text, false),
-            "/home/me/run.yaml:8:9: data.flip: expected true or false, found 'maybe'\n"
+            "/data/me/run.yaml:8:9: data.flip: expected true or false, found 'maybe'\n"
             "     8 |   flip: maybe\n"
             "       |         ^\n"
             "1 error\n");
