@@ -33,7 +33,7 @@ class ConfigTest : public ::testing::Test {
       EXPECT_OK(fs_.CreateDirectories(folder));
     Write("/data/me/models/sd15/model_index.json", "{}");
     sources_ = {
-        .fs = &fs_, .file = "me/run.yaml", .working_directory = "/home", .home = "/data/me"};
+        .fs = &fs_, .file = "me/run.yaml", .working_directory = "/data", .home = "/data/me"};
   }
   void Write(std::string_view path, std::string_view text) {
     ASSERT_OK(WriteFileDurably(fs_, path, text));
@@ -337,9 +337,9 @@ TEST_F(ConfigTest, Paths_StartAtTheFileOrTheWorkingDirectory) {
   ConfigResult result = Load(
       "name: x\nmodel: {path: ../models//sd15/}\nword: {name: a}\ndata: {images: ~/pictures}\n");
   ASSERT_THAT(result.errors, IsEmpty());
-  EXPECT_EQ(result.spec.model().path(), "/home/models/sd15");
+  EXPECT_EQ(result.spec.model().path(), "/data/models/sd15");
   EXPECT_EQ(result.spec.data().images(), "/data/me/pictures");
-  EXPECT_EQ(result.spec.checkpoint().log_dir(), "/home/here");
+  EXPECT_EQ(result.spec.checkpoint().log_dir(), "/data/here");
   EXPECT_EQ(result.spec.data().prompt_file(), "");
 }
 
@@ -349,7 +349,7 @@ TEST_F(ConfigTest, NoFile_FlagsAlone) {
   sources_.sets = {"name=x", "model.path=m", "word.name=zesko", "data.images=p"};
   const ConfigResult result = LoadRunSpec(sources_);
   ASSERT_THAT(result.errors, IsEmpty());
-  EXPECT_EQ(result.spec.model().path(), "/home/m");
+  EXPECT_EQ(result.spec.model().path(), "/data/m");
 }
 
 TEST_F(ConfigTest, UnreadableFiles_GiveOneError) {
