@@ -20,7 +20,6 @@ if(NEOLOG_GRPC)
 endif()
 if(NEOLOG_TESTS)
   find_package(GTest REQUIRED)
-  find_package(benchmark REQUIRED)
 endif()
 
 # Absl in Debian is compiled as C++14: absl::string_view is not std::string_view. Our interfaces use the std types.

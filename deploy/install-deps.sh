@@ -42,7 +42,6 @@ libutf8proc-dev           | Unicode normal forms and lower case, for the tokeniz
 zlib1g-dev                | compressed parts of PNG and of the merges file
 libgtest-dev              | tests
 libgmock-dev              | tests
-libbenchmark-dev          | benchmarks
 librapidcheck-dev         | property tests
 python3                   | checks that need no other package (architecture)
 python3-pip               | downloads the wheels

@@ -229,10 +229,10 @@ TEST(StateDirTest, ComesFromTheEnvironment) {
       return found == env.end() ? std::nullopt : std::optional(found->second);
     });
   };
-  EXPECT_EQ(with({{"HOME", "/home/x"}})->root, "/home/x/.local/state/neolog");
-  EXPECT_EQ(with({{"HOME", "/home/x"}, {"XDG_STATE_HOME", "/s"}})->root, "/s/neolog");
-  EXPECT_EQ(with({{"HOME", "/home/x"}, {"XDG_STATE_HOME", "relative"}})->root, "/home/x/.local/state/neolog");
-  EXPECT_EQ(with({{"HOME", "/home/x"}, {"NEOLOG_STATE_DIR", "/n/"}})->root, "/n");
+  EXPECT_EQ(with({{"HOME", "/users/x"}})->root, "/users/x/.local/state/neolog");
+  EXPECT_EQ(with({{"HOME", "/users/x"}, {"XDG_STATE_HOME", "/s"}})->root, "/s/neolog");
+  EXPECT_EQ(with({{"HOME", "/users/x"}, {"XDG_STATE_HOME", "relative"}})->root, "/users/x/.local/state/neolog");
+  EXPECT_EQ(with({{"HOME", "/users/x"}, {"NEOLOG_STATE_DIR", "/n/"}})->root, "/n");
   EXPECT_THAT(with({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NEOLOG_STATE_DIR")));
   EXPECT_THAT(with({{"NEOLOG_STATE_DIR", "/" + std::string(120, 'x')}}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("shorter path")));
