@@ -66,8 +66,6 @@ function(neolog_add_test name)
   add_executable(${name} ${A_SOURCES})
   _neolog_configure(${name} PRIVATE ${ARGN})
   target_link_libraries(${name} PRIVATE neolog_test_support GTest::gmock GTest::gtest)
-  target_compile_definitions(${name} PRIVATE NEOLOG_SOURCE_DIR="${PROJECT_SOURCE_DIR}" NEOLOG_BINARY_DIR="${PROJECT_BINARY_DIR}"
-                             NEOLOG_DEPS_DIR="${NEOLOG_DEPS_DIR}")
   set(work ${CMAKE_CURRENT_BINARY_DIR}/${name}.work)
   file(MAKE_DIRECTORY ${work})
   add_test(NAME ${name} COMMAND ${name} ${A_ARGS} WORKING_DIRECTORY ${work})

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tests/architecture/rules.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 
 namespace neolog::architecture {

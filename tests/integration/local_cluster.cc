@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "common/base/process.h"
+#include "tests/support/paths.h"
 
 namespace neolog::testing {
 namespace {
@@ -29,7 +30,7 @@ LocalClusterForTest::~LocalClusterForTest() {
 
 SpawnOptions LocalClusterForTest::Options(std::vector<std::string> args) {
   SpawnOptions options;
-  options.argv = {std::string(NEOLOG_BINARY_DIR) + "/bin/neolog"};
+  options.argv = {ProgramPath("neolog")};
   options.argv.insert(options.argv.end(), args.begin(), args.end());
   options.env = {{"NEOLOG_STATE_DIR", dir_.File("s")}};
   options.unset_env = {"NEOLOG_COORDINATOR", "OMP_NUM_THREADS"};

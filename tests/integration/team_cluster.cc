@@ -14,6 +14,7 @@
 #include "common/rpc/status.h"
 #include "coordinator/journal/sqlite_journal.h"
 #include "neolog/v1/options.pb.h"
+#include "tests/support/paths.h"
 #include "tests/worker/session/fake_trainer.h"
 
 namespace neolog::testing {
@@ -58,8 +59,7 @@ TeamCluster::~TeamCluster() {
 }
 
 void TeamCluster::StartCoordinator() {
-  auto spawned = Subprocess::Spawn({.argv = {std::string(NEOLOG_BINARY_DIR) + "/bin/neolog-coordinator", "--state-dir",
-                                             dir_.File("c"), "--log-level", "debug"},
+  auto spawned = Subprocess::Spawn({.argv = {ProgramPath("neolog-coordinator"), "--state-dir", dir_.File("c"), "--log-level", "debug"},
                                     .stdout_to = OutputTo::Null(),
                                     .stderr_to = OutputTo::File(dir_.File("coordinator.log"))});
   Check(spawned.status(), "starting the coordinator");
@@ -70,7 +70,7 @@ void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
 void TeamCluster::StartWorker(int index, int microseconds) {
   const std::string name = fmt::format("w{}", index);
-  auto spawned = Subprocess::Spawn({.argv = {std::string(NEOLOG_BINARY_DIR) + "/bin/neolog-test-worker",
+  auto spawned = Subprocess::Spawn({.argv = {ProgramPath("neolog-test-worker"),
                                              "unix:" + dir_.File("c") + "/coordinator.sock", name, dir_.File(name),
                                              std::to_string(microseconds)},
                                     .stdout_to = OutputTo::Null(),

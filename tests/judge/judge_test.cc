@@ -9,6 +9,7 @@
 #include "common/tensor_file/half.h"
 #include "common/tensor_file/safetensors.h"
 #include "tests/judge/report.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 

@@ -22,10 +22,6 @@ ScopedDir::~ScopedDir() {
 
 std::string ScopedDir::File(std::string_view name) const { return path_ + "/" + std::string(name); }
 
-std::string SourcePath(std::string_view relative) {
-  return std::string(NEOLOG_TEST_SOURCE_DIR) + "/" + std::string(relative);
-}
-
 std::string ReadFileOrDie(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw std::runtime_error("cannot read " + path);

@@ -20,8 +20,6 @@ class ScopedDir {
   std::string path_;
 };
 
-/// A path below the source tree, for golden data.
-std::string SourcePath(std::string_view relative);
 /// The whole of a file; the test fails when it cannot be read.
 std::string ReadFileOrDie(const std::string& path);
 /// Writes a file; the test fails when it cannot.

@@ -4,7 +4,7 @@
 
 #include "common/config/config.h"
 #include "common/storage/posix_file_system.h"
-#include "tests/support/scoped_dir.h"
+#include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
 
 namespace neolog::config {

@@ -8,6 +8,7 @@
 #include "common/tensor_file/half.h"
 #include "common/tensor_file/safetensors.h"
 #include "common/tensor_file/zip.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 

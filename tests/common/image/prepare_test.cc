@@ -6,6 +6,7 @@
 #include "common/base/hash.h"
 #include "common/image/image.h"
 #include "common/image/resample.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 

@@ -8,6 +8,7 @@
 
 #include "common/text/text_file.h"
 #include "tests/common/text/small_vocabulary.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 
@@ -39,7 +40,7 @@ size_t ExpectGolden(const Tokenizer& tokenizer, const std::string& golden) {
 }
 
 TEST(TokenizerGoldenTest, ClipMerges_EqualTransformers) {
-  const std::string merges = std::string(NEOLOG_DEPS_DIR) + "/clip/bpe_simple_vocab_16e6.txt.gz";
+  const std::string merges = testing::DependencyPath("clip/bpe_simple_vocab_16e6.txt.gz");
   if (!std::filesystem::exists(merges))
     GTEST_SKIP() << merges << " is not here: run deploy/install-deps.sh";
   ASSERT_OK_AND_ASSIGN(const auto tokenizer, Tokenizer::FromMergesFile(merges));

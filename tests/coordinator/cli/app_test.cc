@@ -13,6 +13,7 @@
 #include "common/base/hash.h"
 #include "common/tensor_file/safetensors.h"
 #include "tests/coordinator/cli/fake_coordinator.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 

@@ -6,6 +6,7 @@
 #include "common/storage/posix_file_system.h"
 #include "coordinator/cli/model_check.h"
 #include "tests/coordinator/cli/claim_folder.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 

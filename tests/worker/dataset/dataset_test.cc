@@ -10,6 +10,7 @@
 
 #include "common/image/png.h"
 #include "common/storage/memory_blob_store.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "worker/dataset/posterior.h"

@@ -9,6 +9,7 @@
 #include <ATen/ops/tensor.h>
 
 #include "common/tensor_file/safetensors.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/diffusion/seeded_model.h"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/image/png.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "worker/generate/draw.h"

@@ -7,6 +7,7 @@
 #include <ATen/ops/stack.h>
 #include <nlohmann/json.hpp>
 
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/diffusion/seeded_model.h"

@@ -6,7 +6,7 @@
 #include <ATen/TensorOperators.h>
 #include <nlohmann/json.hpp>
 
-#include "tests/support/scoped_dir.h"
+#include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/replay/run_replay.h"
 

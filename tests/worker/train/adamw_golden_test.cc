@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "common/tensor_file/safetensors.h"
-#include "tests/support/scoped_dir.h"
+#include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
 #include "worker/train/adamw.h"
 

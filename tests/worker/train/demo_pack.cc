@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common/text/prompts.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "worker/train/pack_trainer.h"

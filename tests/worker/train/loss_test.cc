@@ -10,7 +10,7 @@
 
 #include "common/plan/philox.h"
 #include "common/text/tokenizer.h"
-#include "tests/support/scoped_dir.h"
+#include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
 #include "worker/torch_support/runtime.h"
 
