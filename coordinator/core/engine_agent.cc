@@ -297,6 +297,12 @@ void Engine::FailRuns(Turn& turn, const std::string& team_id, const std::vector<
 void Engine::HandleLatent(Turn& turn, Worker& worker, const v1::LatentReport& report) {
   const Team* team = TeamOf(state_, worker.identity);
   const auto known = state_.latents.find(report.key());
+  if (known == state_.latents.end() && report.blob_digest().empty()) {
+    v1::CoordinatorMessage nobody_has_it;
+    *nobody_has_it.mutable_latent() = report;
+    Send(turn, worker.link, std::move(nobody_has_it));
+    return;
+  }
   std::vector<std::string> users;
   if (team != nullptr) {
     for (const std::string& run : ActiveRuns(state_, *team)) {

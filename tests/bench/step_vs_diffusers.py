@@ -1,13 +1,15 @@
 """Step time, start-up and peak memory of diffusers' textual-inversion step and of ours, alternately, on one machine.
 
     python step_vs_diffusers.py --model FOLDER --pictures FOLDER --precision fp32 bf16 \
-        --ours 'build/neolog-worker bench-step --model {model} --pictures {pictures} --dtype {precision}
+        --ours 'build/release/bin/step_bench --model {model} --pictures {pictures} --precision {precision}
                 --resolution {resolution} --batch {batch} --steps {steps} --threads {threads}'
 
-Both sides print one JSON line {"step": n, "seconds": s} after every optimiser step and nothing else on standard output.
-Start-up is the time from starting the process to the beginning of its first step; step time the median of the steps
-after the first; peak memory the process's largest resident size, taken from the kernel when it ends. One JSON object
-with all figures and the ratios (diffusers / ours) is printed at the end. Without --ours only diffusers is measured.
+Both sides print one JSON line {"step": n, "seconds": s} after every optimiser step and nothing else on standard output;
+a side that encodes a picture only once says in "encoded" how many a step did. Start-up is the time from starting the
+process to the beginning of its first step; first result that to the end of it; step time the median of the settled
+steps: those after the first that encode nothing (so there must be more steps than pictures / batch); peak memory the
+process's largest resident size, taken from the kernel when it ends. One JSON object with all figures and the ratios
+(diffusers / ours) is printed at the end. Without --ours only diffusers is measured.
 Needs tests/reference/requirements.txt.
 """
 
@@ -32,31 +34,35 @@ def measure(command: str, values: dict) -> dict:
     """Runs one side once. Raises with the end of its standard error when it fails."""
     words = [word.format(**values) for word in shlex.split(command)]
     began = time.monotonic()
-    seconds, start_up = [], None
+    seconds, settled, start_up = [], [], None
     with tempfile.TemporaryFile("w+") as said, subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=said, text=True,
             env={**os.environ, "PYTHONWARNINGS": "ignore", "TQDM_DISABLE": "1"}) as process:
         for line in process.stdout:
             if not line.startswith("{"):
                 continue
-            seconds.append(json.loads(line)["seconds"])
+            step = json.loads(line)
             if start_up is None:
-                start_up = time.monotonic() - began - seconds[0]
+                start_up = time.monotonic() - began - step["seconds"]
+            elif step.get("encoded", 0) == 0:
+                settled.append(step["seconds"])
+            seconds.append(step["seconds"])
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         said.seek(0)
         errors = said.read()
-    if process.returncode != 0 or len(seconds) < 2:
-        raise SystemExit(f"{shlex.join(words)}\nexit status {process.returncode}, {len(seconds)} steps; it said:\n"
-                         f"{errors[-2000:]}")
-    return dict(start_up_s=round(start_up, 3), step_s=round(statistics.median(seconds[1:]), 4),
+    if process.returncode != 0 or not settled:
+        raise SystemExit(f"{shlex.join(words)}\nexit status {process.returncode}, {len(seconds)} steps, {len(settled)} of them "
+                         f"settled (take more steps than there are pictures); it said:\n{errors[-2000:]}")
+    return dict(start_up_s=round(start_up, 3), first_result_s=round(start_up + seconds[0], 3),
+                step_s=round(statistics.median(settled), 4),
                 peak_memory_gb=round(usage.ru_maxrss * 1024 / 1e9, 3), steps_s=seconds)
 
 
 def middle(runs: list[dict]) -> dict:
     """Medians over the rounds."""
     return {key: round(statistics.median(run[key] for run in runs), 4)
-            for key in ("start_up_s", "step_s", "peak_memory_gb")}
+            for key in ("start_up_s", "first_result_s", "step_s", "peak_memory_gb")}
 
 
 def main():
@@ -66,7 +72,7 @@ def main():
     parser.add_argument("--precision", nargs="+", choices=("fp32", "bf16"), default=["fp32", "bf16"])
     parser.add_argument("--resolution", type=int, default=512)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=5, help="at least 2; the first one is not counted")
+    parser.add_argument("--steps", type=int, default=5, help="more than pictures / batch, and at least 2")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--ours", help="our command with {model}, {pictures}, {precision}, ... to be filled in")

@@ -18,7 +18,7 @@ at::Tensor PixelsOf(const Image& image) {
 }
 
 LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t resolution,
-                              bool flip) {
+                              bool flip, std::string_view numerics) {
   const v1::Sample& sample = spec.data().samples(static_cast<int>(image));
   LatentRequest request;
   request.image_digest = sample.image_digest();
@@ -28,20 +28,9 @@ LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t 
   // The model's path stands in where nobody knew its fingerprint.
   const std::string& model =
       spec.model().fingerprint().empty() ? spec.model().path() : spec.model().fingerprint();
-  request.key =
-      Sha256Hex(fmt::format("neolog posterior 1\n{}\n{}\n{}\n{}\n{}", request.image_digest,
-                            resolution, flip ? "flipped" : "as it is", model,
-                            spec.model().precision().empty() ? "fp32" : spec.model().precision()));
+  request.key = Sha256Hex(fmt::format("neolog posterior 2\n{}\n{}\n{}\n{}\n{}", request.image_digest,
+                                      resolution, flip ? "flipped" : "as it is", model, numerics));
   return request;
-}
-
-std::vector<LatentRequest> LatentRequests(const v1::RunSpec& spec, uint32_t resolution) {
-  std::vector<LatentRequest> requests;
-  for (uint32_t image = 0; image < static_cast<uint32_t>(spec.data().samples_size()); ++image) {
-    requests.push_back(LatentRequestOf(spec, image, resolution, false));
-    if (spec.data().flip()) requests.push_back(LatentRequestOf(spec, image, resolution, true));
-  }
-  return requests;
 }
 
 absl::StatusOr<std::string> EncodePosterior(const diffusion::Model& model, BlobStore& blobs,

@@ -21,7 +21,7 @@ at::Tensor PixelsOf(const Image& image);
 /// A picture as the VAE is to see it, and the name its posterior is kept under.
 struct LatentRequest {
   /// 64 hex digits over everything that the posterior's bytes follow from: the picture's digest,
-  /// resolution, flip, the model's fingerprint and the precision it computes in.
+  /// resolution, flip, the model's fingerprint and the numeric profile.
   std::string key;
   std::string image_digest;
   std::string file_name;  // for messages
@@ -29,12 +29,10 @@ struct LatentRequest {
   bool flip = false;
 };
 
-/// The posterior of picture `image` of a run at `resolution` pixels.
+/// The posterior of picture `image` of a run at `resolution` pixels, encoded under the profile that
+/// `numerics` describes.
 LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t resolution,
-                              bool flip);
-
-/// Every posterior a run may need, in picture order: as it is, then mirrored when the run mirrors.
-std::vector<LatentRequest> LatentRequests(const v1::RunSpec& spec, uint32_t resolution);
+                              bool flip, std::string_view numerics);
 
 /// A picture's posterior, ready for drawing latents.
 struct Posterior {

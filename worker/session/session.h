@@ -35,21 +35,22 @@ struct SessionDependencies {
 
 /// Works on whatever the coordinator assigns, on a thread of its own, until it is destroyed.
 ///
-///         Idle ◄────────────────── no runs, or not a member (the model stays loaded) ─────────────┐
-///          │ assignment                                                                           │
-///          ▼                                                                                      │
-///       Loading ──► Encoding ──► Regrouping ──► Stepping ──every run left──► Done ── assignment ──┤
-///          │            │            │    ▲         │                                             │
-///          │            │            │    │ new     │ peer lost, collective aborted               │
-///          │            │            ▼    │ roster  ▼                                             │
-///          │            │          Waiting (model, states and records stay) ──────────────────────┤
-///          ▼            ▼                                                                         │
-///        Failed (reported; states stay) ──────────────────────────────────────────────────────────┘
+///         Idle ◄────────────────── no runs, or not a member (the model stays loaded) ───────────────┐
+///          │ assignment                                                                             │
+///          ▼                                                                                        │
+///       Loading ──► Regrouping ──► Stepping ◄──► Encoding      (a picture that a step needs first)
+///          │            │    ▲         │ │                                                          │
+///          │            │    │ new     │ └──every run left──► Done ─────────── assignment ──────────┤
+///          │            ▼    │ roster  ▼ peer lost, collective aborted                              │
+///          │          Waiting (model, states and records stay) ─────────────────────────────────────┤
+///          ▼                                                                                        │
+///        Failed (reported; states stay) ────────────────────────────────────────────────────────────┘
 ///
 /// A new assignment interrupts whatever runs: the same pack under a new roster goes straight to Regrouping, everything
 /// else to Loading, which keeps a model that is already loaded. In Regrouping the ranks compare step and hash of every
 /// run, and those behind take state and uncommitted records from the lowest rank that is furthest. Nothing in Stepping
-/// waits for the coordinator.
+/// waits for the coordinator. A picture is encoded when a step of this rank first needs it, and only when the coordinator
+/// knows no posterior of it: that asks and waits for the coordinator, once a picture.
 ///
 /// All methods may be called from any thread, return at once and never call back into the caller.
 class Session {

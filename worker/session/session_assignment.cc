@@ -62,7 +62,7 @@ absl::Status Session::Core::Prepare(const v1::Assignment& assignment) {
     kept[id] = {std::move(runs_[i]), with_.trainer->StepOf(i), with_.trainer->SaveState(i)};
   }
   runs_.clear();
-  prepared_ = latents_set_ = false;
+  prepared_ = false;
   cached_.clear();
   RETURN_IF_ERROR(Persist([&] { return with_.trainer->Prepare(assignment); }));
   prepared_ = true;
@@ -100,59 +100,6 @@ absl::Status Session::Core::TakeCommittedStates(const v1::Assignment& assignment
     }
   }
   NoteSteps();
-  return absl::OkStatus();
-}
-
-absl::Status Session::Core::Latents() {
-  if (latents_set_) return absl::OkStatus();
-  SetPhase("encoding");
-  ReportPhase("encoding");
-  const std::vector<std::string> keys = with_.trainer->LatentKeys();
-  const auto digest_of = [&](const std::string& key) {
-    MutexLock lock(mutex_);
-    const auto it = digests_.find(key);
-    return it == digests_.end() ? std::string() : it->second;
-  };
-  const auto say = [&](const std::string& key) {
-    v1::WorkerMessage message;
-    message.mutable_latent()->set_key(key);
-    message.mutable_latent()->set_blob_digest(own_digests_[key]);
-    Send(std::move(message));
-  };
-  for (size_t i = 0; i < keys.size(); ++i) {
-    if (static_cast<int>(i % held_.roster().members_size()) != rank_ || !digest_of(keys[i]).empty()) continue;
-    if (!own_digests_.contains(keys[i])) {
-      ASSIGN_OR_RETURN(std::string bytes, Persist([&] { return with_.trainer->EncodeLatent(keys[i]); }));
-      ASSIGN_OR_RETURN(const std::string digest, Persist([&] { return with_.blobs->Put(bytes); }));
-      own_digests_[keys[i]] = digest;
-      posteriors_[digest] = std::move(bytes);
-      ++progress_count_;
-    }
-    say(keys[i]);
-  }
-  // The first result that the coordinator journaled is everybody's, whoever encoded it.
-  std::map<std::string, std::string> used;
-  for (const std::string& key : keys) {
-    std::string digest = digest_of(key);
-    while (digest.empty()) {
-      RETURN_IF_ERROR(WaitForNews());
-      digest = digest_of(key);
-      if (with_.clock->SteadyNow() - last_again_ < options_.retry_interval) continue;
-      last_again_ = with_.clock->SteadyNow();
-      for (const auto& [own, unused] : own_digests_) {
-        if (digest_of(own).empty()) say(own);
-      }
-    }
-    if (!posteriors_.contains(digest)) {
-      ASSIGN_OR_RETURN(posteriors_[digest], Persist([&] { return with_.blobs->Get(digest); }));
-    }
-    RETURN_IF_ERROR_WITH(with_.trainer->SetLatent(key, posteriors_[digest]), "posterior " + digest);
-    used[digest] = posteriors_[digest];
-    ++progress_count_;
-  }
-  posteriors_ = std::move(used);
-  own_digests_.clear();
-  latents_set_ = true;
   return absl::OkStatus();
 }
 

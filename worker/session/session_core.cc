@@ -130,7 +130,8 @@ void Session::Core::OnCommitted(const v1::Committed& committed) {
 
 void Session::Core::OnLatent(const v1::LatentReport& latent) {
   MutexLock lock(mutex_);
-  digests_[latent.key()] = latent.blob_digest();
+  std::string& digest = digests_[latent.key()];
+  if (digest.empty()) digest = latent.blob_digest();  // "nobody has it" may cross with a choice
   ++news_;
   changed_.NotifyAll();
 }
@@ -254,7 +255,6 @@ void Session::Core::Loop() {
 
 absl::Status Session::Core::Work() {
   if (held_.runs().empty()) return absl::OkStatus();
-  RETURN_IF_ERROR(Latents());
   RETURN_IF_ERROR(Regroup());
   return Steps();
 }

@@ -47,6 +47,11 @@ class Session::Core {
     Left left = Left::kNo;
     v1::RunFailure failure;
   };
+  /// A posterior that this worker encoded.
+  struct Encoded {
+    std::string digest;
+    std::string bytes;
+  };
   struct Next {
     v1::Assignment assignment;
     v1::WorkerIdentity self;
@@ -67,15 +72,20 @@ class Session::Core {
   template <typename Call>
   auto Persist(const Call& call) -> decltype(call());
 
-  // session_assignment.cc: taking an assignment, latents, regrouping.
+  // session_assignment.cc: taking an assignment, regrouping.
   absl::Status Take(Next next);
   absl::Status Prepare(const v1::Assignment& assignment);
   absl::Status TakeCommittedStates(const v1::Assignment& assignment);
-  absl::Status Latents();
   absl::Status Regroup();
   absl::Status CatchUpRun(size_t run, const std::vector<RunLine>& lines, const std::string& mine);
   /// The roster's collective failed: only a new assignment helps. Returns `status`.
   absl::Status Lost(const absl::Status& status);
+
+  // session_latents.cc: posteriors, when a step first needs them.
+  absl::Status SetLatents(const std::vector<std::string>& keys);
+  absl::StatusOr<std::string> LatentAnswer(const std::string& key, bool chosen);
+  std::optional<std::string> KnownDigest(const std::string& key) const;
+  void SayLatent(const std::string& key);
 
   // session_steps.cc: the steps.
   absl::Status Steps();
@@ -83,6 +93,7 @@ class Session::Core {
   absl::StatusOr<std::string> ComputeMine(MicrobatchRange range);
   absl::Status Apply(const std::string& payloads, const std::vector<GatherHeader>& headers);
   void LeaveRun(size_t run, Left why, const v1::RunFailure& failure = {});
+  absl::StatusOr<Trainer::Artifact> MakeArtifact(size_t run, uint32_t index);
   absl::Status MakeArtifacts(size_t run);
   GatherHeader MakeHeader() const;
   /// Fails runs whose states differ although their steps are equal. True when there were some.
@@ -117,7 +128,7 @@ class Session::Core {
   uint64_t connections_ GUARDED_BY(mutex_) = 0;  // counts registered streams
   std::map<std::string, uint8_t> controls_ GUARDED_BY(mutex_);            // bits by run id
   std::map<std::string, v1::Committed> committed_ GUARDED_BY(mutex_);     // the latest by run id
-  std::map<std::string, std::string> digests_ GUARDED_BY(mutex_);         // posterior blobs by key
+  std::map<std::string, std::string> digests_ GUARDED_BY(mutex_);         // posterior blobs by key; empty: nobody has it
   std::shared_ptr<collective::Collective> running_ GUARDED_BY(mutex_);    // what Interrupt aborts
   v1::Assignment shown_ GUARDED_BY(mutex_);                               // held_, for other threads
   v1::Heartbeat progress_ GUARDED_BY(mutex_);
@@ -137,9 +148,7 @@ class Session::Core {
   uint64_t seen_news_ = 0;
   SteadyTime last_report_;  // of commits
   SteadyTime last_again_;   // of everything that waits for an answer
-  std::map<std::string, std::string> own_digests_;  // of posteriors encoded here, by key
-  std::map<std::string, std::string> posteriors_;   // bytes by digest, of the present pack
-  bool latents_set_ = false;                        // the trainer has them all
+  std::map<std::string, Encoded> encoded_;          // here, by key, until the coordinator has chosen
   std::string cached_for_;                         // the states that cached_ was computed from
   std::map<uint32_t, std::string> cached_;         // payloads by microbatch, for the step tried again
   std::shared_ptr<collective::Collective> collective_;

@@ -101,7 +101,12 @@ absl::StatusOr<std::string> Session::Core::ComputeMine(MicrobatchRange range) {
 absl::Status Session::Core::Step() {
   const int size = held_.roster().members_size();
   const uint32_t count = with_.trainer->MicrobatchCount();
-  ASSIGN_OR_RETURN(const std::string payload, ComputeMine(SliceOf(count, rank_, size)));
+  const MicrobatchRange mine = SliceOf(count, rank_, size);
+  if (const std::vector<std::string> missing = with_.trainer->MissingLatents(mine); !missing.empty()) {
+    RETURN_IF_ERROR(SetLatents(missing));
+    SetPhase("stepping");
+  }
+  ASSIGN_OR_RETURN(const std::string payload, ComputeMine(mine));
   std::string send;
   EncodeGatherHeader(MakeHeader(), send);
   send += payload;
@@ -186,13 +191,21 @@ void Session::Core::LeaveRun(size_t run, Left why, const v1::RunFailure& failure
   ReportLeft(run);
 }
 
+absl::StatusOr<Trainer::Artifact> Session::Core::MakeArtifact(size_t run, uint32_t index) {
+  if (const std::vector<std::string> missing = with_.trainer->MissingLatentsOfArtifact(run, index); !missing.empty()) {
+    RETURN_IF_ERROR(SetLatents(missing));
+    SetPhase("stepping");
+  }
+  return with_.trainer->MakeArtifact(run, index);
+}
+
 absl::Status Session::Core::MakeArtifacts(size_t run) {
   const uint32_t count = with_.trainer->ArtifactCount(run);
   const auto members = static_cast<uint32_t>(held_.roster().members_size());
   for (uint32_t index = static_cast<uint32_t>(rank_); index < count; index += members) {
     for (;;) {
       if (Superseded()) return Aborted("superseded");
-      absl::StatusOr<Trainer::Artifact> made = with_.trainer->MakeArtifact(run, index);
+      absl::StatusOr<Trainer::Artifact> made = MakeArtifact(run, index);
       ++progress_count_;
       if (made.ok()) {
         courier_.Add(std::move(made->report), std::move(made->bytes));

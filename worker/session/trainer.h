@@ -39,8 +39,9 @@ class Trainer {
   /// state, or makes its first one. InvalidArgument and NotFound describe inputs that cannot be used.
   virtual absl::Status Prepare(const v1::Assignment& assignment) = 0;
 
-  /// Keys of the posteriors that the pack needs, in a fixed order, the same on every member.
-  virtual std::vector<std::string> LatentKeys() const = 0;
+  /// Keys of the posteriors that ComputeMicrobatches needs for `range` of the next step and that were not set yet, each
+  /// once. What was set stays, also when another pack is prepared on the same model. Cheap when nothing is missing.
+  virtual std::vector<std::string> MissingLatents(MicrobatchRange range) = 0;
   /// Encodes one picture: mean and logvar, [2, 4, h, w] float32. One picture per encode, so that the bytes do not
   /// depend on the others.
   virtual absl::StatusOr<std::string> EncodeLatent(std::string_view key) = 0;
@@ -76,6 +77,8 @@ class Trainer {
     std::string bytes;
   };
   virtual uint32_t ArtifactCount(size_t run) const = 0;
+  /// As MissingLatents, of what MakeArtifact needs.
+  virtual std::vector<std::string> MissingLatentsOfArtifact(size_t run, uint32_t index) = 0;
   virtual absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) = 0;
 
   /// Makes a running Compute or Encode return Aborted soon. Any thread.

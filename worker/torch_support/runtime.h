@@ -24,7 +24,8 @@ bool KeepFreedMemory();
 
 /// What the bits of a result depend on beside dtype, threads and shapes.
 struct Capabilities {
-  /// The instruction set that libtorch's kernels use here: "AVX512", "AVX2", "DEFAULT".
+  /// The instruction set that libtorch's own kernels use ("AVX512", "AVX2", "DEFAULT"), then what oneDNN and MKL choose
+  /// their kernels by: the processor's maker and vector extensions, and the variables that overrule them.
   std::string instruction_set;
   /// libtorch's version and the maths libraries inside, in one line.
   std::string torch_build;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "common/base/status.h"
 #include "neolog/v1/agent.pb.h"
@@ -23,6 +24,8 @@ struct PackProfile {
   int threads = 1;
   /// Samples computed at once.
   uint32_t microbatch = 1;
+  /// What the bits of anything computed under this profile depend on beside the shapes, in one line.
+  std::string numerics;
 };
 
 /// Makes the choices that an assignment leaves open, the same on every worker: from its profile,

@@ -79,9 +79,15 @@ class PackTrainer : public session::Trainer {
     return absl::OkStatus();
   }
 
-  std::vector<std::string> LatentKeys() const override {
+  std::vector<std::string> MissingLatents(MicrobatchRange range) override {
+    if (latents_.size() == requests_.size()) return {};
     std::vector<std::string> keys;
-    for (const dataset::LatentRequest& request : requests_) keys.push_back(request.key);
+    for (const Microbatch& microbatch : Cut(range)) {
+      PackRun& run = runs_[microbatch.run];
+      for (uint32_t i = 0; i < microbatch.count; ++i) {
+        NoteMissing(run, run.trained.plan().Sample(run.trained.step(), microbatch.first + i), keys);
+      }
+    }
     return keys;
   }
 
@@ -187,6 +193,18 @@ class PackTrainer : public session::Trainer {
     return PreviewsOf(runs_[run]) + (ValidationDue(runs_[run]) ? 1 : 0);
   }
 
+  std::vector<std::string> MissingLatentsOfArtifact(size_t run, uint32_t index) override {
+    PackRun& of = runs_[run];
+    std::vector<std::string> keys;
+    if (index < PreviewsOf(of) || latents_.size() == requests_.size()) return keys;
+    for (uint32_t image = 0; image < of.latent_keys.size(); ++image) {
+      for (uint32_t draw = 0; draw < of.trained.plan().validation_draws(); ++draw) {
+        NoteMissing(of, of.trained.plan().ValidationDraw(image, draw), keys);
+      }
+    }
+    return keys;
+  }
+
   absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) override {
     PackRun& of = runs_[run];
     Artifact artifact;
@@ -279,7 +297,7 @@ class PackTrainer : public session::Trainer {
       for (const bool flip : {false, true}) {
         if (flip && !spec.data().flip()) continue;
         dataset::LatentRequest request =
-            dataset::LatentRequestOf(spec, image, profile_.resolution, flip);
+            dataset::LatentRequestOf(spec, image, profile_.resolution, flip, profile_.numerics);
         run.latent_keys[image][flip] = request.key;
         if (request_places_.emplace(request.key, requests_.size()).second) {
           requests_.push_back(std::move(request));
@@ -342,6 +360,11 @@ class PackTrainer : public session::Trainer {
       }
     }
     return cut;
+  }
+
+  void NoteMissing(const PackRun& run, const PlannedSample& plan, std::vector<std::string>& keys) const {
+    const std::string& key = run.latent_keys[plan.image][plan.flip];
+    if (!latents_.contains(key) && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
   }
 
   absl::StatusOr<SampleInput> InputOf(PackRun& run, const PlannedSample& plan) {

@@ -414,6 +414,25 @@ TEST(Engine, Latents_FirstReportWinsAndIsAssigned) {
   EXPECT_EQ(assignment.latents(0).blob_digest(), "first");
 }
 
+TEST(Engine, LatentAskedFor_IsToldWhereAnybodyHasIt_AndNothingIsChosenByAsking) {
+  Pair pair;
+  const auto say = [&](const std::string& id, const std::string& digest) {
+    v1::WorkerMessage message;
+    message.mutable_latent()->set_key("picture-1");
+    message.mutable_latent()->set_blob_digest(digest);
+    pair.cluster.Say(id, message);
+  };
+  say("w0", "");
+  const v1::CoordinatorMessage nobody = pair.cluster.Take("w0").back();
+  ASSERT_TRUE(nobody.has_latent());
+  EXPECT_EQ(nobody.latent().key(), "picture-1");
+  EXPECT_EQ(nobody.latent().blob_digest(), "");
+  EXPECT_TRUE(pair.cluster.engine().state().latents.empty());
+  say("w1", "first");
+  say("w0", "");
+  EXPECT_EQ(pair.cluster.Take("w0").back().latent().blob_digest(), "first");
+}
+
 TEST(Engine, Restart_WorkersComeBackAndNothingIsReassigned) {
   Pair pair;
   pair.cluster.Commit("w0", pair.run, 1, 7);

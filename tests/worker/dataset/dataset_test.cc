@@ -42,8 +42,9 @@ v1::RunSpec Spec() {
 
 TEST(LatentKeyTest, DependsOnEverythingThatTheBytesFollowFrom) {
   std::set<std::string> keys;
-  const auto add = [&](const v1::RunSpec& spec, uint32_t image, uint32_t resolution, bool flip) {
-    keys.insert(LatentRequestOf(spec, image, resolution, flip).key);
+  const auto add = [&](const v1::RunSpec& spec, uint32_t image, uint32_t resolution, bool flip,
+                       const char* numerics = "AVX512; fp32") {
+    keys.insert(LatentRequestOf(spec, image, resolution, flip, numerics).key);
   };
   add(Spec(), 0, 64, false);
   add(Spec(), 1, 64, false);
@@ -52,28 +53,14 @@ TEST(LatentKeyTest, DependsOnEverythingThatTheBytesFollowFrom) {
   v1::RunSpec other = Spec();
   other.mutable_model()->set_fingerprint("abd");
   add(other, 0, 64, false);
-  other = Spec();
-  other.mutable_model()->set_precision("bf16");
-  add(other, 0, 64, false);
+  add(Spec(), 0, 64, false, "AVX2; fp32");
   EXPECT_EQ(keys.size(), 6u);
   // And on nothing else.
   other = Spec();
   other.set_name("another run");
   other.mutable_word(0)->set_name("wimbra");
   other.mutable_data()->mutable_samples(0)->set_file_name("renamed.png");
-  EXPECT_EQ(LatentRequestOf(other, 0, 64, false).key, LatentRequestOf(Spec(), 0, 64, false).key);
-}
-
-TEST(LatentRequestsTest, ComeInPictureOrder_MirroredOnesBehindTheirPicture) {
-  v1::RunSpec spec = Spec();
-  EXPECT_EQ(LatentRequests(spec, 64).size(), 2u);
-  spec.mutable_data()->set_flip(true);
-  const std::vector<LatentRequest> requests = LatentRequests(spec, 64);
-  ASSERT_EQ(requests.size(), 4u);
-  EXPECT_EQ(requests[1].file_name, "a.png");
-  EXPECT_TRUE(requests[1].flip);
-  EXPECT_EQ(requests[2].file_name, "b.png");
-  EXPECT_FALSE(requests[2].flip);
+  EXPECT_EQ(LatentRequestOf(other, 0, 64, false, "").key, LatentRequestOf(Spec(), 0, 64, false, "").key);
 }
 
 class PosteriorTest : public ::testing::Test {

@@ -146,6 +146,7 @@ class FakeCluster {
         if (!run.steps.empty()) assigned.set_committed_hash(run.steps.back().state_hash());
       }
       for (const auto& [key, digest] : latents_) {
+        if (!latents_assigned_) break;
         assignment.add_latents()->set_key(key);
         assignment.mutable_latents(assignment.latents_size() - 1)->set_blob_digest(digest);
       }
@@ -189,6 +190,17 @@ class FakeCluster {
     } else {
       muted_.erase(id);
     }
+  }
+
+  /// Whether assignments carry the posteriors that are known.
+  void SetLatentsAssigned(bool assigned) {
+    MutexLock lock(mutex_);
+    latents_assigned_ = assigned;
+  }
+  /// Drops what workers ask and say about posteriors.
+  void SetDeafToLatents(bool deaf) {
+    MutexLock lock(mutex_);
+    deaf_to_latents_ = deaf;
   }
 
   /// Waits until `condition`, checked whenever something was committed or reported. False after a generous while.
@@ -256,7 +268,7 @@ class FakeCluster {
         if (stopping_) return;
         auto [id, message] = std::move(inbox_.front());
         inbox_.pop_front();
-        HandleLocked(message, replies);
+        HandleLocked(id, message, replies);
       }
       for (const auto& reply : replies) reply();
     }
@@ -270,7 +282,8 @@ class FakeCluster {
     }
   }
 
-  void HandleLocked(const v1::WorkerMessage& message, std::vector<std::function<void()>>& replies) REQUIRES(mutex_) {
+  void HandleLocked(const std::string& from, const v1::WorkerMessage& message,
+                    std::vector<std::function<void()>>& replies) REQUIRES(mutex_) {
     if (message.has_commit()) {
       const v1::CommitReport& report = message.commit();
       if (report.roster_version() != version_) return;
@@ -295,11 +308,16 @@ class FakeCluster {
       committed.set_state_hash(run.steps.back().state_hash());
       ToAllLocked(replies, &Session::OnCommitted, committed);
     } else if (message.has_latent()) {
+      if (deaf_to_latents_) return;
+      v1::LatentReport latent = message.latent();
+      if (latent.blob_digest().empty() && !latents_.contains(latent.key())) {
+        const auto asker = workers_.find(from);
+        if (asker == workers_.end()) return;
+        replies.push_back([session = asker->second->session, latent] { session->OnLatent(latent); });
+        return;
+      }
       // The first result is everybody's.
-      const auto chosen = latents_.emplace(message.latent().key(), message.latent().blob_digest()).first;
-      v1::LatentReport latent;
-      latent.set_key(chosen->first);
-      latent.set_blob_digest(chosen->second);
+      latent.set_blob_digest(latents_.emplace(latent.key(), latent.blob_digest()).first->second);
       ToAllLocked(replies, &Session::OnLatent, latent);
     } else if (message.has_assignment()) {
       const v1::AssignmentReport& report = message.assignment();
@@ -332,6 +350,8 @@ class FakeCluster {
   std::vector<std::string> order_ GUARDED_BY(mutex_);
   std::map<std::string, RunBook> runs_ GUARDED_BY(mutex_);
   std::map<std::string, std::string> latents_ GUARDED_BY(mutex_);
+  bool latents_assigned_ GUARDED_BY(mutex_) = true;
+  bool deaf_to_latents_ GUARDED_BY(mutex_) = false;
   std::vector<std::string> problems_ GUARDED_BY(mutex_);
   std::vector<v1::ArtifactReport> artifacts_ GUARDED_BY(mutex_);
   std::vector<v1::PeerFailure> peer_failures_ GUARDED_BY(mutex_);

@@ -1,5 +1,6 @@
 #include "tests/worker/session/fake_trainer.h"
 
+#include <algorithm>
 #include <chrono>
 
 #include <fmt/format.h>
@@ -31,12 +32,28 @@ absl::Status FakeTrainer::Prepare(const v1::Assignment& assignment) {
   return absl::OkStatus();
 }
 
-std::vector<std::string> FakeTrainer::LatentKeys() const {
+std::string FakeTrainer::LatentKey(const Place& place) const {
+  const Run& run = runs_[place.run];
+  const auto& samples = run.spec.data().samples();
+  if (samples.empty()) return "";
+  const uint64_t nth = run.step * MicrobatchesOf(run) + place.index;
+  return "key-" + samples[static_cast<int>(nth % static_cast<uint64_t>(samples.size()))].image_digest();
+}
+
+std::vector<std::string> FakeTrainer::MissingLatents(session::MicrobatchRange range) {
   std::vector<std::string> keys;
-  for (const Run& run : runs_) {
-    for (const v1::Sample& sample : run.spec.data().samples()) keys.push_back("key-" + sample.image_digest());
+  for (const Place& place : Cut(range)) {
+    const std::string key = LatentKey(place);
+    const bool needed = !key.empty() && !latents_.contains(key);
+    if (needed && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
   }
   return keys;
+}
+
+std::vector<std::string> FakeTrainer::MissingLatentsOfArtifact(size_t run, uint32_t index) {
+  const std::string key = LatentKey({run, index});
+  if (key.empty() || latents_.contains(key)) return {};
+  return {key};
 }
 
 absl::StatusOr<std::string> FakeTrainer::EncodeLatent(std::string_view key) {
@@ -100,7 +117,9 @@ absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::Microbatch
     }
     ++microbatches;
     const Run& run = runs_[place.run];
-    if (run.spec.data().samples_size() > 0 && latents_.empty()) return Internal("stepping before the posteriors were set");
+    if (const std::string key = LatentKey(place); !key.empty() && !latents_.contains(key)) {
+      return Internal("stepping before posterior " + key + " was set");
+    }
     std::string bytes;
     while (bytes.size() < PayloadOf(run.spec)) {
       bytes += Sha256Hex(fmt::format("{} {} {} {} {}", run.fold, run.step, run.spec.training().seed(), place.index, bytes.size()));
@@ -174,6 +193,7 @@ uint32_t FakeTrainer::ArtifactCount(size_t run) const {
 }
 
 absl::StatusOr<session::Trainer::Artifact> FakeTrainer::MakeArtifact(size_t run, uint32_t index) {
+  if (!MissingLatentsOfArtifact(run, index).empty()) return Internal("an artifact before its posterior was set");
   Artifact artifact;
   artifact.report.set_run_id(runs_[run].spec.name());
   artifact.report.set_step(runs_[run].step);
@@ -212,10 +232,10 @@ std::string FakeFinalState(const v1::RunSpec& spec, uint64_t steps) {
   v1::Assignment assignment;
   *assignment.add_runs()->mutable_spec() = spec;
   if (!trainer.Prepare(assignment).ok()) return "";
-  for (const std::string& key : trainer.LatentKeys()) {
-    if (!trainer.SetLatent(key, *trainer.EncodeLatent(key)).ok()) return "";
-  }
   while (trainer.StepOf(0) < steps) {
+    for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()})) {
+      if (!trainer.SetLatent(key, *trainer.EncodeLatent(key)).ok()) return "";
+    }
     if (!trainer.ApplyStep(*trainer.ComputeMicrobatches({0, trainer.MicrobatchCount()})).ok()) return "";
   }
   return trainer.SaveState(0);

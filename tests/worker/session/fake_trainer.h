@@ -35,7 +35,8 @@ class FakeTrainer : public session::Trainer {
   explicit FakeTrainer(FakeTrainerOptions options = {}) : options_(std::move(options)) {}
 
   absl::Status Prepare(const v1::Assignment& assignment) override;
-  std::vector<std::string> LatentKeys() const override;
+  std::vector<std::string> MissingLatents(session::MicrobatchRange range) override;
+  std::vector<std::string> MissingLatentsOfArtifact(size_t run, uint32_t index) override;
   absl::StatusOr<std::string> EncodeLatent(std::string_view key) override;
   absl::Status SetLatent(std::string_view key, std::string_view bytes) override;
   std::vector<size_t> ActiveRuns() const override;
@@ -70,6 +71,8 @@ class FakeTrainer : public session::Trainer {
     uint32_t index;
   };
   uint32_t MicrobatchesOf(const Run& run) const;
+  /// The posterior that a microbatch of the next step needs; empty for a run without pictures.
+  std::string LatentKey(const Place& place) const;
   std::vector<Place> Cut(session::MicrobatchRange range) const;
 
   const FakeTrainerOptions options_;

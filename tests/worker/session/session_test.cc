@@ -40,14 +40,56 @@ TEST(SessionTest, AnyTeamSize_EndsWithTheSameState) {
   }
 }
 
-TEST(SessionTest, EveryPictureIsEncodedOnceInTheTeam_AndEveryoneUsesTheChosenOne) {
+TEST(SessionTest, PictureIsEncodedOnceInTheTeam_WhenAStepFirstNeedsIt) {
   FakeCluster cluster;
+  // Three pictures, two a step: the second step needs the third and the first again, on the other rank.
   cluster.AddRun(FakeRunSpec("zesko", 3, 2));
   AddWorkers(cluster, 2);
   cluster.NewRoster(Names(2));
   ASSERT_TRUE(cluster.WaitCommitted("zesko", 3));
   EXPECT_EQ(cluster.trainer("w0").encodes, 2);
   EXPECT_EQ(cluster.trainer("w1").encodes, 1);
+}
+
+TEST(SessionTest, PictureThatNoStepNeeds_IsNotEncoded) {
+  FakeCluster cluster;
+  cluster.AddRun(FakeRunSpec("zesko", 1, 2));
+  AddWorkers(cluster, 1);
+  cluster.NewRoster(Names(1));
+  ASSERT_TRUE(cluster.WaitCommitted("zesko", 1));
+  EXPECT_EQ(cluster.trainer("w0").encodes, 2);
+}
+
+TEST(SessionTest, PicturesOfAnEarlierRun_AreNotEncodedAgain_ByOtherWorkers) {
+  FakeCluster cluster;
+  v1::RunSpec first = FakeRunSpec("first", 3, 2);
+  v1::RunSpec second = FakeRunSpec("second", 6, 2);
+  *second.mutable_data() = first.data();
+  cluster.AddRun(first);
+  AddWorkers(cluster, 3);
+  cluster.NewRoster({"w0"});
+  ASSERT_TRUE(cluster.WaitCommitted("first", 3));
+  cluster.AddRun(second);
+  cluster.SetLatentsAssigned(false);  // the coordinator assigns what the runs are known to use: nothing yet
+  cluster.NewRoster({"w1", "w2"});
+  ASSERT_TRUE(cluster.WaitCommitted("second", 6));
+  EXPECT_EQ(cluster.Book("second").state, FakeFinalState(second, 6));
+  EXPECT_EQ(cluster.trainer("w1").encodes + cluster.trainer("w2").encodes, 0);
+}
+
+TEST(SessionTest, CoordinatorAwayWhenAPictureIsNeeded_StepsGoOnWhenItIsBack) {
+  const v1::RunSpec spec = FakeRunSpec("zesko", 40, 2);
+  FakeCluster cluster;
+  cluster.AddRun(spec);
+  AddWorkers(cluster, 2);
+  cluster.SetDeafToLatents(true);  // questions and results are lost, as on a stream that is about to break
+  cluster.NewRoster(Names(2));
+  ASSERT_TRUE(cluster.WaitUntil([](FakeCluster& c) { return c.session("w0")->Progress().phase() == "encoding"; }));
+  cluster.SetAway(true);
+  cluster.SetDeafToLatents(false);
+  cluster.SetAway(false);
+  ASSERT_TRUE(cluster.WaitCommitted("zesko", 40));
+  EXPECT_EQ(cluster.Book("zesko").state, FakeFinalState(spec, 40));
 }
 
 TEST(SessionTest, RunsOfAPack_EndAsAlone) {

@@ -11,6 +11,21 @@
 #include "worker/train/pack_trainer.h"
 
 namespace neolog::train::testing {
+namespace {
+
+void SetLatents(session::Trainer& trainer, const std::vector<std::string>& keys) {
+  static auto* const encoded = new std::map<std::string, std::string>;
+  for (const std::string& key : keys) {
+    if (!encoded->contains(key)) {
+      const auto bytes = trainer.EncodeLatent(key);
+      EXPECT_OK(bytes);
+      encoded->emplace(key, bytes.value_or(""));
+    }
+    EXPECT_OK(trainer.SetLatent(key, encoded->at(key)));
+  }
+}
+
+}  // namespace
 
 v1::RunSpec DemoSpec(const std::string& name, const std::string& object, MemoryBlobStore& blobs) {
   v1::RunSpec spec;
@@ -63,19 +78,21 @@ v1::Assignment AssignmentOf(const std::vector<v1::RunSpec>& specs) {
 
 std::unique_ptr<session::Trainer> NewTrainer(const v1::Assignment& assignment,
                                              MemoryBlobStore& blobs) {
-  static auto* const encoded = new std::map<std::string, std::string>;
   auto trainer = CreatePackTrainer({.blobs = &blobs});
   EXPECT_OK(trainer);
   EXPECT_OK((*trainer)->Prepare(assignment));
-  for (const std::string& key : (*trainer)->LatentKeys()) {
-    if (!encoded->contains(key)) {
-      const auto bytes = (*trainer)->EncodeLatent(key);
-      EXPECT_OK(bytes);
-      encoded->emplace(key, bytes.value_or(""));
-    }
-    EXPECT_OK((*trainer)->SetLatent(key, encoded->at(key)));
-  }
   return *std::move(trainer);
+}
+
+absl::StatusOr<std::string> Compute(session::Trainer& trainer, session::MicrobatchRange range) {
+  SetLatents(trainer, trainer.MissingLatents(range));
+  return trainer.ComputeMicrobatches(range);
+}
+
+absl::StatusOr<session::Trainer::Artifact> MakeArtifact(session::Trainer& trainer, size_t run,
+                                                        uint32_t index) {
+  SetLatents(trainer, trainer.MissingLatentsOfArtifact(run, index));
+  return trainer.MakeArtifact(run, index);
 }
 
 std::vector<session::RunStep> StepAs(session::Trainer& trainer,
@@ -84,7 +101,7 @@ std::vector<session::RunStep> StepAs(session::Trainer& trainer,
   uint32_t first = 0;
   for (const uint32_t count : counts) {
     const session::MicrobatchRange range{first, count};
-    const auto payload = trainer.ComputeMicrobatches(range);
+    const auto payload = Compute(trainer, range);
     EXPECT_OK(payload);
     EXPECT_EQ(payload.value_or("").size(), trainer.PayloadSize(range));
     payloads += payload.value_or("");

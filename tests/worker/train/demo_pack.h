@@ -22,10 +22,15 @@ v1::RunSpec DemoSpec(const std::string& name, const std::string& object, MemoryB
 /// An assignment of these runs, without a committed state and with an empty profile.
 v1::Assignment AssignmentOf(const std::vector<v1::RunSpec>& specs);
 
-/// A trainer for `assignment`, prepared, with every posterior set. Posteriors are encoded once per
-/// test program.
+/// A trainer for `assignment`, prepared; nothing is encoded yet.
 std::unique_ptr<session::Trainer> NewTrainer(const v1::Assignment& assignment,
                                              MemoryBlobStore& blobs);
+
+/// ComputeMicrobatches and MakeArtifact, with the posteriors they need, as a session does. Posteriors are
+/// encoded once per test program.
+absl::StatusOr<std::string> Compute(session::Trainer& trainer, session::MicrobatchRange range);
+absl::StatusOr<session::Trainer::Artifact> MakeArtifact(session::Trainer& trainer, size_t run,
+                                                        uint32_t index);
 
 /// One step as a team whose members compute `counts` microbatches each, in rank order; the counts
 /// add up to the step's.

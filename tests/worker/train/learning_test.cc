@@ -10,6 +10,7 @@ namespace {
 
 using testing::AssignmentOf;
 using testing::DemoSpec;
+using testing::MakeArtifact;
 using testing::NewTrainer;
 using testing::Step;
 
@@ -17,7 +18,7 @@ using testing::Step;
 // asks for it.
 double ValidationLoss(session::Trainer& trainer) {
   EXPECT_EQ(trainer.ArtifactCount(0), 1u);
-  const auto artifact = trainer.MakeArtifact(0, 0);
+  const auto artifact = MakeArtifact(trainer, 0, 0);
   EXPECT_OK(artifact);
   return artifact.ok() ? artifact->report.value() : 0;
 }

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <limits>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,8 +22,10 @@ using session::RunStep;
 using session::Trainer;
 using ::testing::AllOf;
 using testing::AssignmentOf;
+using testing::Compute;
 using testing::DemoSpec;
 using ::testing::HasSubstr;
+using testing::MakeArtifact;
 using testing::NewTrainer;
 using testing::Step;
 using testing::StepAs;
@@ -69,8 +72,8 @@ TEST_F(PackTrainerTest, State_IsTheSameForEverySplitOfTheWork) {
 TEST_F(PackTrainerTest, Payload_IsTheSameFromAnotherProcessOfTheTeam) {
   auto one = Train({Spec()});
   auto other = Train({Spec()});
-  EXPECT_EQ(one->ComputeMicrobatches({1, 1}).value(),
-            other->ComputeMicrobatches({0, 2}).value().substr(other->PayloadSize({0, 1})));
+  EXPECT_EQ(Compute(*one, {1, 1}).value(),
+            Compute(*other, {0, 2}).value().substr(other->PayloadSize({0, 1})));
 }
 
 TEST_F(PackTrainerTest, PackedRuns_EndWithTheBytesOfTheirSoloRuns) {
@@ -90,9 +93,9 @@ TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
   three.mutable_training()->set_batch_size(3);
   auto short_batch = Train({three});
   auto full_batch = Train({four});
-  const std::string payload = short_batch->ComputeMicrobatches({0, 2}).value();
+  const std::string payload = Compute(*short_batch, {0, 2}).value();
   ASSERT_EQ(payload.size(), short_batch->PayloadSize({0, 2}));
-  EXPECT_EQ(payload, full_batch->ComputeMicrobatches({0, 2}).value().substr(0, payload.size()));
+  EXPECT_EQ(payload, Compute(*full_batch, {0, 2}).value().substr(0, payload.size()));
 }
 
 TEST_F(PackTrainerTest, SavedState_GoesOnToTheBytesOfAStraightRun) {
@@ -122,7 +125,7 @@ TEST_F(PackTrainerTest, NotFiniteNumber_IsRefusedAndOnlyItsRunStops) {
   auto pack = Train({Spec(), OtherSpec()});
   Step(*pack);
   const std::string before = pack->SaveState(0);
-  std::string payloads = pack->ComputeMicrobatches({0, pack->MicrobatchCount()}).value();
+  std::string payloads = Compute(*pack, {0, pack->MicrobatchCount()}).value();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   std::memcpy(payloads.data(), &nan, sizeof nan);
   const std::vector<RunStep> steps = pack->ApplyStep(payloads).value();
@@ -233,13 +236,45 @@ TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
       absl::StatusCode::kNotFound, "no/such/model");
 }
 
+// Every posterior that a run's first `steps` steps asked for.
+std::set<std::string> LatentsAskedFor(Trainer& trainer, int steps) {
+  std::set<std::string> keys;
+  for (int i = 0; i < steps; ++i) {
+    for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()})) keys.insert(key);
+    Step(trainer);
+  }
+  return keys;
+}
+
+TEST_F(PackTrainerTest, Posteriors_AreAskedForWhenAStepNeedsThem_AndOnce) {
+  auto trainer = Train({Spec()});
+  const std::vector<std::string> slice = trainer->MissingLatents({0, 1});
+  const std::vector<std::string> first = trainer->MissingLatents({0, trainer->MicrobatchCount()});
+  EXPECT_EQ(slice.size(), 2u) << "a microbatch of two samples";
+  EXPECT_EQ(first.size(), 4u) << "a batch of four of six pictures";
+  EXPECT_EQ(LatentsAskedFor(*trainer, 3).size(), 6u);
+  EXPECT_TRUE(trainer->MissingLatents({0, trainer->MicrobatchCount()}).empty());
+  // A pack prepared anew on the same model still has them.
+  ASSERT_OK(trainer->Prepare(AssignmentOf({Spec(), Spec("again")})));
+  EXPECT_TRUE(LatentsAskedFor(*trainer, 3).empty());
+}
+
 TEST_F(PackTrainerTest, Flip_HasPosteriorsOfItsOwn) {
   v1::RunSpec spec = Spec();
   spec.mutable_data()->set_flip(true);
   auto trainer = Train({spec});
-  EXPECT_EQ(trainer->LatentKeys().size(), 12u);
-  auto both = Train({spec, Spec("plain")});
-  EXPECT_EQ(both->LatentKeys(), trainer->LatentKeys());
+  const std::set<std::string> flipped = LatentsAskedFor(*trainer, 20);
+  EXPECT_EQ(flipped.size(), 12u);
+  auto plain = Train({Spec("plain")});
+  for (const std::string& key : LatentsAskedFor(*plain, 3)) EXPECT_TRUE(flipped.contains(key));
+}
+
+TEST_F(PackTrainerTest, ValidationAsksForEveryPicture) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_validation()->set_every_steps(1);
+  auto trainer = Train({spec});
+  Step(*trainer);
+  EXPECT_EQ(trainer->MissingLatentsOfArtifact(0, 0).size(), 2u) << "the step had four of the six pictures";
 }
 
 TEST_F(PackTrainerTest, MissingPosterior_IsNamed) {
@@ -248,14 +283,15 @@ TEST_F(PackTrainerTest, MissingPosterior_IsNamed) {
   ASSERT_OK((*trainer)->Prepare(AssignmentOf({Spec()})));
   EXPECT_THAT((*trainer)->ComputeMicrobatches({0, 1}),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(".png")));
-  EXPECT_THAT((*trainer)->SetLatent((*trainer)->LatentKeys()[0], "short"),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("'1.png': 5 bytes")));
+  EXPECT_THAT((*trainer)->SetLatent((*trainer)->MissingLatents({0, 1}).at(0), "short"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(".png': 5 bytes")));
   EXPECT_THAT((*trainer)->EncodeLatent("nobody"),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("nobody")));
 }
 
 TEST_F(PackTrainerTest, Interrupt_AbortsOnceAndThenStepsGoOn) {
   auto trainer = Train({Spec()});
+  ASSERT_OK(Compute(*trainer, {0, 2}));
   trainer->Interrupt();
   EXPECT_THAT(trainer->ComputeMicrobatches({0, 2}),
               StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));
@@ -283,13 +319,13 @@ TEST_F(PackTrainerTest, Artifacts_AreDueEverySoManyStepsAndAfterTheLast) {
     due.push_back(trainer->ArtifactCount(0));
   }
   EXPECT_EQ(due, (std::vector<uint32_t>{0, 1, 0, 1, 1}));
-  const auto artifact = trainer->MakeArtifact(0, 0);
+  const auto artifact = MakeArtifact(*trainer, 0, 0);
   ASSERT_OK(artifact);
   EXPECT_EQ(artifact->report.kind(), v1::ArtifactReport::KIND_VALIDATION);
   EXPECT_EQ(artifact->report.step(), 5u);
   EXPECT_GT(artifact->report.value(), 0);
-  EXPECT_EQ(trainer->MakeArtifact(0, 0)->report.value(), artifact->report.value());
-  EXPECT_THAT(trainer->MakeArtifact(0, 1),
+  EXPECT_EQ(MakeArtifact(*trainer, 0, 0)->report.value(), artifact->report.value());
+  EXPECT_THAT(MakeArtifact(*trainer, 0, 1),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("artifact 1")));
 }
 
@@ -308,8 +344,8 @@ TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
   Step(*trainer);
   ASSERT_EQ(trainer->ArtifactCount(0), 2u);
   const std::string state = trainer->SaveState(0);
-  const auto first = trainer->MakeArtifact(0, 0);
-  const auto second = trainer->MakeArtifact(0, 1);
+  const auto first = MakeArtifact(*trainer, 0, 0);
+  const auto second = MakeArtifact(*trainer, 0, 1);
   ASSERT_OK(first);
   ASSERT_OK(second);
   EXPECT_EQ(first->report.kind(), v1::ArtifactReport::KIND_PREVIEW);
@@ -321,11 +357,11 @@ TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
   EXPECT_EQ(trainer->SaveState(0), state);
 
   Step(*trainer);
-  EXPECT_NE(trainer->MakeArtifact(0, 0)->bytes, first->bytes) << "the rows have moved";
-  EXPECT_EQ(trainer->MakeArtifact(0, 1)->bytes, second->bytes)
+  EXPECT_NE(MakeArtifact(*trainer, 0, 0)->bytes, first->bytes) << "the rows have moved";
+  EXPECT_EQ(MakeArtifact(*trainer, 0, 1)->bytes, second->bytes)
       << "this prompt does not hold the word";
   trainer->Interrupt();
-  EXPECT_THAT(trainer->MakeArtifact(0, 0),
+  EXPECT_THAT(MakeArtifact(*trainer, 0, 0),
               StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));
 }
 
