@@ -37,6 +37,8 @@ struct ChannelOptions {
   bool own_connection = false;
   /// The longest pause between attempts to connect.
   absl::Duration max_reconnect_backoff = absl::Seconds(1);
+  /// How long one attempt to connect may take: a busy machine or a far host answers late.
+  absl::Duration connect_timeout = absl::Seconds(5);
 };
 
 /// A channel to `target`; it connects when first used. InvalidArgument for a malformed target; FailedPrecondition for

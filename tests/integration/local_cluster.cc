@@ -1,11 +1,11 @@
 #include "tests/integration/local_cluster.h"
 
-#include <chrono>
+#include <fmt/format.h>
+#include <signal.h>
+
 #include <cstdio>
 #include <filesystem>
-#include <thread>
-
-#include <fmt/format.h>
+#include <sstream>
 
 #include "common/base/process.h"
 #include "tests/support/paths.h"
@@ -13,11 +13,17 @@
 namespace neolog::testing {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Minutes(4);
+constexpr absl::Duration kPatience = absl::Minutes(20);
+
+/// Where a cluster's files are, below its folder (coordinator/cli/state_dir.h); the path must be
+/// short for a socket.
+constexpr char kSocket[] = "s/coordinator.sock";
+constexpr char kLock[] = "s/coordinator/coordinator.lock";
+constexpr char kJournal[] = "s/coordinator/journal.db";
 
 }  // namespace
 
-LocalClusterForTest::LocalClusterForTest() = default;
+LocalClusterForTest::LocalClusterForTest() : watch_("unix:" + dir_.File(kSocket), kPatience) {}
 
 LocalClusterForTest::~LocalClusterForTest() {
   const CommandResult down = Neolog({"down"});
@@ -43,6 +49,13 @@ CommandResult LocalClusterForTest::Neolog(std::vector<std::string> args) {
   return result.ok() ? *std::move(result) : CommandResult{ExitStatus{255, 0}, "", ""};
 }
 
+void LocalClusterForTest::Submit(std::vector<std::string> args) {
+  args.insert(args.begin(), "train");
+  args.push_back("--detach");
+  const CommandResult submitted = Neolog(std::move(args));
+  EXPECT_TRUE(submitted.exit.success()) << submitted.err;
+}
+
 std::unique_ptr<Subprocess> LocalClusterForTest::Start(std::vector<std::string> args) {
   SpawnOptions options = Options(std::move(args));
   options.stdout_to = OutputTo::File(dir_.File("started.out"));
@@ -52,73 +65,97 @@ std::unique_ptr<Subprocess> LocalClusterForTest::Start(std::vector<std::string> 
   return process.ok() ? *std::move(process) : nullptr;
 }
 
-std::string LocalClusterForTest::StartedErr() const { return ReadFileOrDie(dir_.File("started.err")); }
+std::string LocalClusterForTest::StartedErr() const {
+  return ReadFileOrDie(dir_.File("started.err"));
+}
 
-std::string LocalClusterForTest::RunFile(const std::string& word, int steps, const std::string& extra) {
+std::string LocalClusterForTest::RunFile(const std::string& word, int steps,
+                                         const std::string& extra) {
   const std::string path = dir_.File(word + ".yaml");
-  WriteFileOrDie(path, fmt::format("name: {0}\n"
-                                   "model: {{path: '{1}'}}\n"
-                                   "word: {{name: {0}, init_text: thing}}\n"
-                                   "data: {{images: '{2}'}}\n"
-                                   "training: {{steps: {3}, batch_size: 4, learning_rate: 0.03, seed: 5}}\n"
-                                   "checkpoint: {{log_dir: '{4}', every_steps: 0}}\n{5}",
-                                   word, SourcePath("configs/demo/model"), SourcePath("configs/demo/pictures/" + word), steps,
-                                   dir_.File("out"), extra));
+  WriteFileOrDie(
+      path,
+      fmt::format("name: {0}\n"
+                  "model: {{path: '{1}'}}\n"
+                  "word: {{name: {0}, init_text: thing}}\n"
+                  "data: {{images: '{2}'}}\n"
+                  "training: {{steps: {3}, batch_size: 4, learning_rate: 0.03, seed: 5}}\n"
+                  "checkpoint: {{log_dir: '{4}', every_steps: 0}}\n{5}",
+                  word, SourcePath("configs/demo/model"),
+                  SourcePath("configs/demo/pictures/" + word), steps, dir_.File("out"), extra));
   return path;
 }
 
-std::string LocalClusterForTest::EmbeddingBytes(const std::string& word) {
-  std::string bytes;
-  for (const char* extension : {".pt", ".safetensors"}) {
-    const std::string path = dir_.File("out/" + word + "/" + word + extension);
-    EXPECT_TRUE(Eventually([&] { return std::filesystem::exists(path); })) << path;
-    if (!std::filesystem::exists(path)) return "";
-    bytes += ReadFileOrDie(path);
+std::vector<std::string> LocalClusterForTest::DemoRun(int workers) {
+  return {SourcePath("configs/demo/demo.yaml"), "--workers", std::to_string(workers), "--set",
+          "checkpoint.log_dir=" + dir_.File("out")};
+}
+
+std::vector<std::string> LocalClusterForTest::DemoNeighbour(const std::string& name,
+                                                            const std::string& word, int workers,
+                                                            int steps) {
+  std::vector<std::string> args = DemoRun(workers);
+  for (const std::string& setting : {"name=" + name, "word.name=" + word,
+                                     "data.images=" + SourcePath("configs/demo/pictures/" + word),
+                                     fmt::format("training.steps={}", steps)}) {
+    args.insert(args.end(), {"--set", setting});
   }
-  return bytes;
+  return args;
+}
+
+std::string LocalClusterForTest::EmbeddingBytes(const std::string& name) {
+  // The command waits for the files, which come a moment after the run's end, and prints their
+  // paths.
+  const CommandResult result = Neolog({"logs", "-f", name});
+  EXPECT_TRUE(result.exit.success()) << result.err;
+  std::string bytes;
+  int files = 0;
+  std::istringstream lines(result.out);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.ends_with(".pt") && !line.ends_with(".safetensors")) continue;
+    bytes += ReadFileOrDie(line);
+    ++files;
+  }
+  EXPECT_EQ(files, 2) << result.out << result.err;
+  return files == 2 ? bytes : "";
 }
 
 nlohmann::json LocalClusterForTest::Status() {
   const CommandResult result = Neolog({"status", "--json"});
-  return result.exit.success() ? nlohmann::json::parse(result.out, nullptr, false) : nlohmann::json();
-}
-
-nlohmann::json LocalClusterForTest::RunStatus(const std::string& name) {
-  const nlohmann::json status = Status();
-  if (!status.is_object()) return {};
-  for (const auto& run : status["runs"]) {
-    if (run["spec"]["name"] == name) return run;
-  }
-  return {};
-}
-
-int LocalClusterForTest::StepOf(const std::string& name) {
-  const nlohmann::json run = RunStatus(name);
-  return run.is_object() ? std::stoi(run.value("step", "0")) : 0;  // 64-bit numbers are strings in protobuf's JSON
+  return result.exit.success() ? nlohmann::json::parse(result.out, nullptr, false)
+                               : nlohmann::json();
 }
 
 std::map<std::string, pid_t> LocalClusterForTest::WorkerPids() {
   std::map<std::string, pid_t> pids;
-  const nlohmann::json status = Status();
-  if (!status.is_object()) return pids;
-  for (const auto& worker : status["workers"]) {
-    if (worker["state"] == "lost") continue;
-    pids[worker["worker"]["workerId"].get<std::string>()] = static_cast<pid_t>(std::stol(worker["processId"].get<std::string>()));
+  const v1::GetStatusResponse status = watch_.Status();
+  for (const v1::WorkerInfo& worker : status.workers()) {
+    if (worker.state() == "lost") continue;
+    pids[worker.worker().worker_id()] = static_cast<pid_t>(worker.process_id());
   }
   return pids;
 }
 
 pid_t LocalClusterForTest::CoordinatorPid() {
-  return LockFile::Holder(dir_.File("s/coordinator/coordinator.lock")).value_or(0);
+  return LockFile::Holder(dir_.File(kLock)).value_or(0);
 }
 
-::testing::AssertionResult Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-  while (std::chrono::steady_clock::now() < deadline) {
-    if (condition()) return ::testing::AssertionSuccess();
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
-  return ::testing::AssertionFailure() << "did not happen within two minutes";
+void LocalClusterForTest::KillCoordinator() {
+  killed_coordinator_ = CoordinatorPid();
+  ASSERT_GT(killed_coordinator_, 1);
+  ASSERT_EQ(kill(killed_coordinator_, SIGKILL), 0);
+}
+
+bool LocalClusterForTest::WaitForNewCoordinator() {
+  return watch_.Wait([&] {
+    const pid_t now = CoordinatorPid();
+    return now > 1 && now != killed_coordinator_;
+  });
+}
+
+Records LocalClusterForTest::DownAndJournal() {
+  const CommandResult down = Neolog({"down"});
+  EXPECT_TRUE(down.exit.success()) << down.err;
+  return ReadJournal(dir_.File(kJournal));
 }
 
 }  // namespace neolog::testing

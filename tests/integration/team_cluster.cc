@@ -1,18 +1,14 @@
 #include "tests/integration/team_cluster.h"
 
+#include <fmt/format.h>
+#include <google/protobuf/descriptor.h>
 #include <signal.h>
 
 #include <stdexcept>
-#include <thread>
-
-#include <fmt/format.h>
-#include <google/protobuf/descriptor.h>
 
 #include "common/base/hash.h"
 #include "common/rpc/blob_client.h"
-#include "common/rpc/channel.h"
 #include "common/rpc/status.h"
-#include "coordinator/journal/sqlite_journal.h"
 #include "neolog/v1/options.pb.h"
 #include "tests/support/paths.h"
 #include "tests/worker/session/fake_trainer.h"
@@ -39,18 +35,27 @@ void FillDefaults(google::protobuf::Message& message) {
     const std::string& value = field.options().GetExtension(v1::setting).default_value();
     if (value.empty() || reflection.HasField(message, &field)) continue;
     switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_STRING: reflection.SetString(&message, &field, value); break;
-      case FieldDescriptor::CPPTYPE_DOUBLE: reflection.SetDouble(&message, &field, std::stod(value)); break;
-      case FieldDescriptor::CPPTYPE_UINT32: reflection.SetUInt32(&message, &field, static_cast<uint32_t>(std::stoul(value))); break;
-      case FieldDescriptor::CPPTYPE_UINT64: reflection.SetUInt64(&message, &field, std::stoull(value)); break;
-      default: break;
+      case FieldDescriptor::CPPTYPE_STRING:
+        reflection.SetString(&message, &field, value);
+        break;
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        reflection.SetDouble(&message, &field, std::stod(value));
+        break;
+      case FieldDescriptor::CPPTYPE_UINT32:
+        reflection.SetUInt32(&message, &field, static_cast<uint32_t>(std::stoul(value)));
+        break;
+      case FieldDescriptor::CPPTYPE_UINT64:
+        reflection.SetUInt64(&message, &field, std::stoull(value));
+        break;
+      default:
+        break;
     }
   }
 }
 
 }  // namespace
 
-TeamCluster::TeamCluster() = default;
+TeamCluster::TeamCluster() : watch_(Target(), absl::Minutes(2)) {}
 
 TeamCluster::~TeamCluster() {
   // Workers first: they would only wait for the coordinator. Subprocess kills and reaps.
@@ -59,9 +64,11 @@ TeamCluster::~TeamCluster() {
 }
 
 void TeamCluster::StartCoordinator() {
-  auto spawned = Subprocess::Spawn({.argv = {ProgramPath("neolog-coordinator"), "--state-dir", dir_.File("c"), "--log-level", "debug"},
-                                    .stdout_to = OutputTo::Null(),
-                                    .stderr_to = OutputTo::File(dir_.File("coordinator.log"))});
+  auto spawned =
+      Subprocess::Spawn({.argv = {ProgramPath("neolog-coordinator"),
+                                  "--state-dir", dir_.File("c"), "--log-level", "debug"},
+                         .stdout_to = OutputTo::Null(),
+                         .stderr_to = OutputTo::File(dir_.File("coordinator.log"))});
   Check(spawned.status(), "starting the coordinator");
   coordinator_ = std::move(spawned).value();
 }
@@ -70,11 +77,11 @@ void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
 void TeamCluster::StartWorker(int index, int microseconds) {
   const std::string name = fmt::format("w{}", index);
-  auto spawned = Subprocess::Spawn({.argv = {ProgramPath("neolog-test-worker"),
-                                             "unix:" + dir_.File("c") + "/coordinator.sock", name, dir_.File(name),
-                                             std::to_string(microseconds)},
-                                    .stdout_to = OutputTo::Null(),
-                                    .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
+  auto spawned =
+      Subprocess::Spawn({.argv = {ProgramPath("neolog-test-worker"),
+                                  Target(), name, dir_.File(name), std::to_string(microseconds)},
+                         .stdout_to = OutputTo::Null(),
+                         .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
   Check(spawned.status(), "starting a worker");
   workers_[index] = std::move(spawned).value();
 }
@@ -83,18 +90,21 @@ void TeamCluster::SignalWorker(int index, int signal) { kill(WorkerPid(index), s
 
 void TeamCluster::KillWorker(int index) { workers_.erase(index); }
 
-bool TeamCluster::WorkerRuns(int index) { return workers_.contains(index) && kill(WorkerPid(index), 0) == 0; }
-
-std::string TeamCluster::WorkerLog(int index) const { return ReadFileOrDie(dir_.File(fmt::format("w{}.log", index))); }
-std::string TeamCluster::CoordinatorLog() const { return ReadFileOrDie(dir_.File("coordinator.log")); }
-
-std::unique_ptr<v1::ControlService::Stub> TeamCluster::Control() {
-  auto channel = MakeChannel("unix:" + dir_.File("c") + "/coordinator.sock", {.own_connection = true});
-  Check(channel.status(), "connecting");
-  return v1::ControlService::NewStub(*channel);
+bool TeamCluster::WorkerRuns(int index) {
+  return workers_.contains(index) && kill(WorkerPid(index), 0) == 0;
 }
 
-v1::RunSpec TeamCluster::Spec(const std::string& name, uint32_t steps, uint32_t batch, uint32_t workers) const {
+std::string TeamCluster::WorkerLog(int index) const {
+  return ReadFileOrDie(dir_.File(fmt::format("w{}.log", index)));
+}
+std::string TeamCluster::CoordinatorLog() const {
+  return ReadFileOrDie(dir_.File("coordinator.log"));
+}
+
+std::string TeamCluster::Target() const { return "unix:" + dir_.File("c") + "/coordinator.sock"; }
+
+v1::RunSpec TeamCluster::Spec(const std::string& name, uint32_t steps, uint32_t batch,
+                              uint32_t workers) const {
   v1::RunSpec spec = FakeRunSpec(name, steps, batch);
   spec.mutable_model()->set_fingerprint("fingerprint");
   spec.mutable_model()->set_text_width(16);
@@ -110,10 +120,10 @@ v1::RunSpec TeamCluster::Spec(const std::string& name, uint32_t steps, uint32_t 
   return spec;
 }
 
-std::string TeamCluster::Submit(const std::string& name, uint32_t steps, uint32_t batch, uint32_t workers) {
+std::string TeamCluster::Submit(const std::string& name, uint32_t steps, uint32_t batch,
+                                uint32_t workers) {
   if (!Wait([&] {
-        auto channel = MakeChannel("unix:" + dir_.File("c") + "/coordinator.sock", {.own_connection = true});
-        GrpcBlobStore blobs(*channel);
+        GrpcBlobStore blobs(watch_.channel());
         for (const char* picture : {"one", "two", "three"}) {
           if (!blobs.Put(picture).ok()) return false;
         }
@@ -125,19 +135,9 @@ std::string TeamCluster::Submit(const std::string& name, uint32_t steps, uint32_
   *request.mutable_spec() = Spec(name, steps, batch, workers);
   v1::SubmitRunResponse response;
   grpc::ClientContext context;
-  Check(FromGrpc(Control()->SubmitRun(&context, request, &response)), "submitting");
+  ClusterWatch::Prepare(context);
+  Check(FromGrpc(watch_.control().SubmitRun(&context, request, &response)), "submitting");
   return response.run().run_id();
-}
-
-v1::RunInfo TeamCluster::Info(const std::string& run, std::string* state) {
-  v1::GetRunRequest request;
-  request.set_run_id(run);
-  v1::GetRunResponse response;
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
-  if (!Control()->GetRun(&context, request, &response).ok()) return {};
-  if (state != nullptr) *state = response.state();
-  return response.run();
 }
 
 void TeamCluster::Pause(const std::string& run) {
@@ -145,7 +145,8 @@ void TeamCluster::Pause(const std::string& run) {
   request.set_run_id(run);
   v1::PauseRunResponse response;
   grpc::ClientContext context;
-  Check(FromGrpc(Control()->PauseRun(&context, request, &response)), "pausing");
+  ClusterWatch::Prepare(context);
+  Check(FromGrpc(watch_.control().PauseRun(&context, request, &response)), "pausing");
 }
 
 void TeamCluster::Resume(const std::string& run, uint32_t workers) {
@@ -154,37 +155,14 @@ void TeamCluster::Resume(const std::string& run, uint32_t workers) {
   request.set_workers(workers);
   v1::ResumeRunResponse response;
   grpc::ClientContext context;
-  Check(FromGrpc(Control()->ResumeRun(&context, request, &response)), "resuming");
-}
-
-bool TeamCluster::Wait(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(2);
-  while (std::chrono::steady_clock::now() < deadline) {
-    if (condition()) return true;
-    // Other processes do what is waited for, and there is nothing to be woken by.
-    std::this_thread::sleep_for(std::chrono::milliseconds(3));
-  }
-  return false;
-}
-
-bool TeamCluster::WaitStep(const std::string& run, uint64_t step) {
-  return Wait([&] { return StepOf(run) >= step; });
+  ClusterWatch::Prepare(context);
+  Check(FromGrpc(watch_.control().ResumeRun(&context, request, &response)), "resuming");
 }
 
 bool TeamCluster::WaitCompleted(const std::string& run) {
   return Wait([&] { return Info(run).state() == v1::RUN_STATE_COMPLETED; });
 }
 
-std::vector<v1::JournalRecord> TeamCluster::Journal() {
-  auto journal = coordinator::SqliteJournal::Open(dir_.File("c") + "/journal.db");
-  Check(journal.status(), "opening the journal");
-  std::vector<v1::JournalRecord> records;
-  Check((*journal)->Replay([&](uint64_t, const v1::JournalRecord& record) {
-          records.push_back(record);
-          return absl::OkStatus();
-        }),
-        "reading the journal");
-  return records;
-}
+Records TeamCluster::Journal() { return ReadJournal(dir_.File("c") + "/journal.db"); }
 
 }  // namespace neolog::testing

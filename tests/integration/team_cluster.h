@@ -2,7 +2,6 @@
 
 #include <sys/types.h>
 
-#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,13 +10,15 @@
 
 #include "common/base/subprocess.h"
 #include "neolog/v1/control.grpc.pb.h"
-#include "neolog/v1/journal.pb.h"
+#include "tests/integration/cluster_watch.h"
+#include "tests/integration/journal_checks.h"
 #include "tests/support/scoped_dir.h"
 
 namespace neolog::testing {
 
-/// A real coordinator with real workers as processes, where the workers' trainer has no model (neolog-test-worker).
-/// Every method that starts or asks something throws std::runtime_error when that fails.
+/// A real coordinator with real workers as processes, where the workers' trainer has no model
+/// (neolog-test-worker). Every method that starts or asks something throws std::runtime_error when
+/// that fails.
 class TeamCluster {
  public:
   TeamCluster();
@@ -38,22 +39,26 @@ class TeamCluster {
   /// Submits a run of `steps` steps of `batch` samples on `workers` workers and returns its id.
   std::string Submit(const std::string& name, uint32_t steps, uint32_t batch, uint32_t workers);
   v1::RunSpec Spec(const std::string& name, uint32_t steps, uint32_t batch, uint32_t workers) const;
-  /// The run, or an info without id while the coordinator does not answer.
-  v1::RunInfo Info(const std::string& run, std::string* state = nullptr);
+  /// See ClusterWatch::Run.
+  v1::RunInfo Info(const std::string& run, std::string* state = nullptr) {
+    return watch_.Run(run, state);
+  }
   void Pause(const std::string& run);
   void Resume(const std::string& run, uint32_t workers);
-  uint64_t StepOf(const std::string& run) { return Info(run).step(); }
-  /// Waits until the condition holds; false after two minutes.
-  bool Wait(const std::function<bool()>& condition);
-  bool WaitStep(const std::string& run, uint64_t step);
+  uint64_t StepOf(const std::string& run) { return watch_.StepOf(run); }
+  ClusterWatch& watch() { return watch_; }
+  bool Wait(const std::function<bool()>& condition) { return watch_.Wait(condition); }
+  bool WaitStep(const std::string& run, uint64_t step) { return watch_.WaitStep(run, step); }
   bool WaitCompleted(const std::string& run);
-  /// Every record of the journal, oldest first. The coordinator must not run.
-  std::vector<v1::JournalRecord> Journal();
+  /// The coordinator must not run.
+  Records Journal();
 
  private:
-  std::unique_ptr<v1::ControlService::Stub> Control();
+  /// The coordinator's address.
+  std::string Target() const;
 
   ScopedDir dir_;
+  ClusterWatch watch_;
   std::unique_ptr<Subprocess> coordinator_;
   std::map<int, std::unique_ptr<Subprocess>> workers_;
 };

@@ -1,13 +1,13 @@
-// A team under attack: the real coordinator, agent, session and peer collective as processes. The trainer has no model,
-// and its state tells every sample that is missing, doubled, out of order or computed from another state.
+// A team under attack: the real coordinator, agent, session and peer collective as processes. The
+// trainer has no model, and its state tells every sample that is missing, doubled, out of order or
+// computed from another state.
 
+#include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <signal.h>
 
 #include <algorithm>
 #include <random>
-
-#include <fmt/format.h>
-#include <gmock/gmock.h>
 
 #include "tests/integration/team_cluster.h"
 #include "tests/worker/session/fake_trainer.h"
@@ -15,44 +15,30 @@
 namespace neolog {
 namespace {
 
+using ::neolog::testing::CountRosters;
 using ::neolog::testing::FakeFinalState;
+using ::neolog::testing::Records;
 using ::neolog::testing::TeamCluster;
+using ::neolog::testing::WhyNotEveryStepOnce;
 
 constexpr uint32_t kBatch = 6;
 
 /// The run ended with the state of an undisturbed one.
-void ExpectUndisturbedEnd(TeamCluster& cluster, const std::string& run, const std::string& name, uint32_t steps) {
+void ExpectUndisturbedEnd(TeamCluster& cluster, const std::string& run, const std::string& name,
+                          uint32_t steps) {
   std::string state;
   const v1::RunInfo info = cluster.Info(run, &state);
   EXPECT_EQ(info.state(), v1::RUN_STATE_COMPLETED) << info.reason();
   EXPECT_EQ(info.step(), steps);
-  EXPECT_EQ(state == FakeFinalState(cluster.Spec(name, steps, kBatch, 0), steps), true) << "the final state differs";
+  EXPECT_EQ(state == FakeFinalState(cluster.Spec(name, steps, kBatch, 0), steps), true)
+      << "the final state differs";
 }
 
 /// The journal has every step of the run exactly once, in order. Returns the number of rosters.
 int ExpectEveryStepOnce(TeamCluster& cluster, const std::string& run, uint32_t steps) {
-  uint64_t next = 1;
-  int rosters = 0;
-  for (const v1::JournalRecord& record : cluster.Journal()) {
-    if (record.has_roster_formed()) ++rosters;
-    if (!record.has_steps_committed() || record.steps_committed().run_id() != run) continue;
-    for (const v1::StepRecord& step : record.steps_committed().steps()) {
-      EXPECT_EQ(step.step(), next);
-      next = step.step() + 1;
-    }
-  }
-  EXPECT_EQ(next, steps + 1U);
-  return rosters;
-}
-
-/// Waits until the survivors of roster `before` certainly step again: a new roster, then two more commits. The first may
-/// say steps from before the loss; the second, up to 250 ms later, is of new ones. So the time this takes is an upper bound.
-bool WaitUntilTheyStepAgain(TeamCluster& cluster, const std::string& run, uint64_t before) {
-  const auto advance = [&] {
-    const uint64_t seen = cluster.StepOf(run);
-    return cluster.Wait([&] { return cluster.StepOf(run) > seen; });
-  };
-  return cluster.Wait([&] { return cluster.Info(run).roster().version() > before; }) && advance() && advance();
+  const Records records = cluster.Journal();
+  EXPECT_EQ(WhyNotEveryStepOnce(records, run, steps), "");
+  return CountRosters(records);
 }
 
 TEST(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
@@ -89,15 +75,18 @@ TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
     const int victim = static_cast<int>(random() % 3);
     const pid_t survivor = cluster.WorkerPid((victim + 1) % 3);
     // A worker that came back may still be on its way into the roster.
-    ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 3; })) << cluster.CoordinatorLog();
-    const uint64_t roster = cluster.Info(run).roster().version();
+    ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 3; }))
+        << cluster.CoordinatorLog();
+    const v1::Roster roster = cluster.Info(run).roster();
     const auto killed = std::chrono::steady_clock::now();
     cluster.KillWorker(victim);
     ++worker_kills;
-    ASSERT_TRUE(WaitUntilTheyStepAgain(cluster, run, roster)) << cluster.CoordinatorLog();
-    recoveries.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - killed).count());
+    ASSERT_TRUE(cluster.watch().WaitUntilTheyStepAgain(run, roster)) << cluster.CoordinatorLog();
+    recoveries.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - killed).count());
     EXPECT_EQ(cluster.WorkerPid((victim + 1) % 3), survivor);
-    EXPECT_TRUE(cluster.WorkerRuns((victim + 1) % 3)) << "survivors keep their process, and with it the model";
+    EXPECT_TRUE(cluster.WorkerRuns((victim + 1) % 3))
+        << "survivors keep their process, and with it the model";
     cluster.StartWorker(victim, 1000);
   }
   ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
@@ -105,8 +94,9 @@ TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
   EXPECT_EQ(worker_kills, 10);
   EXPECT_EQ(coordinator_kills, 3);
   std::sort(recoveries.begin(), recoveries.end());
-  fmt::print("SIGKILL of a worker to new steps committed: median {:.3f} s, slowest {:.3f} s of {}\n",
-             recoveries[recoveries.size() / 2], recoveries.back(), recoveries.size());
+  fmt::print(
+      "SIGKILL of a worker to new steps committed: median {:.3f} s, slowest {:.3f} s of {}\n",
+      recoveries[recoveries.size() / 2], recoveries.back(), recoveries.size());
   cluster.KillCoordinator();
   const int rosters = ExpectEveryStepOnce(cluster, run, kSteps);
   EXPECT_GE(rosters, 10);
@@ -120,15 +110,16 @@ TEST(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
   ASSERT_TRUE(cluster.WaitStep(run, 50)) << cluster.CoordinatorLog();
   const pid_t stopped = cluster.WorkerPid(1);
-  const uint64_t roster = cluster.Info(run).roster().version();
+  const v1::Roster roster = cluster.Info(run).roster();
   cluster.SignalWorker(1, SIGSTOP);
   const auto at = std::chrono::steady_clock::now();
-  ASSERT_TRUE(WaitUntilTheyStepAgain(cluster, run, roster)) << cluster.CoordinatorLog();
+  ASSERT_TRUE(cluster.watch().WaitUntilTheyStepAgain(run, roster)) << cluster.CoordinatorLog();
   EXPECT_EQ(cluster.Info(run).roster().members_size(), 2);
   fmt::print("SIGSTOP of a worker to new steps committed: {:.3f} s\n",
              std::chrono::duration<double>(std::chrono::steady_clock::now() - at).count());
   cluster.SignalWorker(1, SIGCONT);
-  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 3; })) << cluster.CoordinatorLog();
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 3; }))
+      << cluster.CoordinatorLog();
   EXPECT_EQ(cluster.WorkerPid(1), stopped);
   EXPECT_TRUE(cluster.WorkerRuns(1));
   ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
@@ -145,7 +136,8 @@ TEST(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
   ASSERT_TRUE(cluster.WaitStep(run, 50));
   cluster.Pause(run);
-  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).state() == v1::RUN_STATE_PAUSED; })) << cluster.CoordinatorLog();
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).state() == v1::RUN_STATE_PAUSED; }))
+      << cluster.CoordinatorLog();
   const uint64_t paused_at = cluster.StepOf(run);
   EXPECT_LT(paused_at, kSteps);
   cluster.Resume(run, 2);
@@ -162,7 +154,8 @@ TEST(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
   const std::string run = cluster.Submit("zesko", 400, kBatch, 2);
   ASSERT_TRUE(cluster.WaitStep(run, 30));
   cluster.SignalWorker(1, SIGTERM);
-  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 1; })) << cluster.CoordinatorLog();
+  ASSERT_TRUE(cluster.Wait([&] { return cluster.Info(run).roster().members_size() == 1; }))
+      << cluster.CoordinatorLog();
   EXPECT_THAT(cluster.Info(run).roster().reason(), ::testing::HasSubstr("SIGTERM"));
   ASSERT_TRUE(cluster.WaitCompleted(run));
   ExpectUndisturbedEnd(cluster, run, "zesko", 400);

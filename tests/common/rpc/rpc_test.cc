@@ -1,3 +1,8 @@
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <chrono>
 #include <map>
 
 #include <gmock/gmock.h>
@@ -39,6 +44,26 @@ TEST(ChannelTest, BeyondLoopbackAndTls_AreRefusedWithTheReason) {
   EXPECT_THAT(ConfigureServer({Target{.host = "0.0.0.0", .port = 1}}, {}, builder, nullptr),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("listen on 0.0.0.0:1")));
   EXPECT_THAT(ConfigureServer({}, {}, builder, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least one")));
+}
+
+TEST(ChannelTest, ServerThatAnswersLate_IsWaitedFor) {
+  const testing::ScopedDir dir;
+  // It listens and says nothing, like a process that gets no time on a busy machine.
+  const int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  dir.File("s").copy(address.sun_path, sizeof(address.sun_path) - 1);
+  ASSERT_EQ(bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(listener, 4), 0);
+  ASSERT_OK_AND_ASSIGN(const auto channel, MakeChannel("unix:" + dir.File("s")));
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(400));
+  v1::HasBlobsResponse response;
+  // Unavailable would mean that the attempt to connect was given up before.
+  EXPECT_THAT(FromGrpc(v1::BlobService::NewStub(channel)->HasBlobs(&context, v1::HasBlobsRequest(),
+                                                                   &response)),
+              StatusIs(absl::StatusCode::kDeadlineExceeded, HasSubstr("")));
+  close(listener);
 }
 
 /// BlobService over a map, which can be told to send wrong bytes.
