@@ -91,7 +91,7 @@ Effects Engine::OnTick(const Moment& now) {
       ++state_.teams.at(team_id).rebuilds_without_commit;
       ChangeRoster(turn, team_id, {}, {}, decision.reason);
     } else {
-      state_.teams.at(team_id).barred.insert({id, worker.identity.incarnation()});
+      state_.teams.at(team_id).barred.insert(IncarnationOf(worker.identity));
       ChangeRoster(turn, team_id, {id}, {}, decision.reason);
     }
   }

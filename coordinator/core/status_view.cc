@@ -31,7 +31,7 @@ double RateOf(const Run& run, SteadyTime now) {
 std::string IdleReason(const ClusterState& state, const Worker& worker) {
   for (const auto& [id, run] : state.runs) {
     if (run.state != v1::RUN_STATE_QUEUED && run.state != v1::RUN_STATE_RUNNING) continue;
-    const std::string why_not = WhyNot(run, worker.info.capabilities());
+    const std::string why_not = WhyNot(run, worker);
     if (!why_not.empty()) return fmt::format("idle; does not fit run '{}': {}", id, why_not);
   }
   return "idle";

@@ -5,6 +5,7 @@
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "worker/collective/exchange.h"
+#include "worker/session/blame.h"
 #include "worker/session/session_core.h"
 
 namespace neolog::session {
@@ -93,7 +94,7 @@ absl::Status Session::Core::TakeCommittedStates(const v1::Assignment& assignment
         DecideState(with_.trainer->StepOf(i), with_.trainer->HashOf(i), run.book.HashAfter(assigned.committed_step()), assigned);
     if (decision.take_committed) {
       spdlog::info("run {}: takes the committed state: {}", run.id, decision.reason);
-      RETURN_IF_ERROR(with_.trainer->LoadState(i, assigned.committed_state()));
+      RETURN_IF_ERROR(BlameRun(with_.trainer->LoadState(i, assigned.committed_state()), run.id));
       run.book.Reset(assigned.committed_step());
     } else {
       run.book.OnCommitted(assigned.committed_step());

@@ -36,7 +36,8 @@ class Trainer {
   virtual ~Trainer() = default;
 
   /// Loads the model (kept when it is the one already loaded), parses the runs' specs and takes each run's committed
-  /// state, or makes its first one. InvalidArgument and NotFound describe inputs that cannot be used.
+  /// state, or makes its first one. InvalidArgument and NotFound describe inputs that cannot be used; where they are one
+  /// run's own (and would be refused by every member), the error is marked with BlameRun (blame.h).
   virtual absl::Status Prepare(const v1::Assignment& assignment) = 0;
 
   /// Keys of the posteriors that the pack needs, in a fixed order, the same on every member.

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "common/base/hash.h"
+#include "worker/session/blame.h"
 
 namespace neolog::testing {
 namespace {
@@ -26,6 +27,10 @@ absl::Status FakeTrainer::Prepare(const v1::Assignment& assignment) {
     if (model_ != assigned.spec().model().path()) ++model_loads;
     model_ = assigned.spec().model().path();
     runs_.push_back({.spec = assigned.spec(), .fold = Sha256Hex(std::to_string(assigned.spec().training().seed()))});
+    if (const auto bad = options_.bad_runs.find(assigned.spec().name()); bad != options_.bad_runs.end()) {
+      runs_.clear();
+      return session::BlameRun(bad->second, assigned.run_id());
+    }
     if (!assigned.committed_state().empty()) RETURN_IF_ERROR(LoadState(runs_.size() - 1, assigned.committed_state()));
   }
   return absl::OkStatus();

@@ -26,6 +26,8 @@ struct FakeTrainerOptions {
   uint32_t artifacts = 0;
   /// What Prepare returns instead of working.
   absl::Status prepare_error;
+  /// Run name -> what Prepare finds wrong with that run.
+  std::map<std::string, absl::Status> bad_runs;
 };
 
 /// A session::Trainer without a model: a run's state is a hash that folds every gathered payload in order, so any
