@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/storage/model_fingerprint.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
 #include "worker/diffusion/model.h"
 #include "worker/generate/picture.h"
+#include "worker/session/blame.h"
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/loss.h"
@@ -72,7 +74,7 @@ class PackTrainer : public session::Trainer {
     for (const v1::RunAssignment& run : assignment.runs()) {
       if (const absl::Status added = AddRun(run); !added.ok()) {
         Clear();
-        return Annotate(added, fmt::format("run '{}'", run.spec().name()));
+        return session::BlameRun(Annotate(added, fmt::format("run '{}'", run.spec().name())), run.run_id());
       }
     }
     KeepLatentsInUse();
@@ -240,10 +242,25 @@ class PackTrainer : public session::Trainer {
     model_.reset();  // two models may not fit into memory
     tokenizer_.reset();
     latents_.clear();
+    RETURN_IF_ERROR(CheckFingerprint(spec));
     ASSIGN_OR_RETURN(model_, diffusion::LoadModel(spec.path(), profile_.model));
     ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromFolder(spec.path()));
     model_key_ = key;
     return absl::OkStatus();
+  }
+
+  // Another model at the same path would train silently, and no team member would notice: each may have its own copy.
+  absl::Status CheckFingerprint(const v1::ModelSpec& spec) const {
+    if (spec.fingerprint().empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN_WITH(
+        const std::string found,
+        ModelFingerprint(spec.path(), ModelFiles(spec.path()), options_.fingerprint_cache),
+        fmt::format("checking the model '{}'", spec.path()));
+    if (found == spec.fingerprint()) return absl::OkStatus();
+    return InvalidArgument(fmt::format(
+        "the model '{}' has fingerprint {} on this machine, but the run was made with {}: copy the files that it was "
+        "submitted with there, or submit it again with this model",
+        spec.path(), found, spec.fingerprint()));
   }
 
   absl::Status AddRun(const v1::RunAssignment& assigned) {
