@@ -68,11 +68,13 @@ void TeamCluster::StartCoordinator() {
 
 void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
-void TeamCluster::StartWorker(int index, int microseconds) {
+void TeamCluster::StartWorker(int index, int microseconds, const std::string& fault) {
   const std::string name = fmt::format("w{}", index);
-  auto spawned = Subprocess::Spawn({.argv = {std::string(NEOLOG_BINARY_DIR) + "/bin/neolog-test-worker",
-                                             "unix:" + dir_.File("c") + "/coordinator.sock", name, dir_.File(name),
-                                             std::to_string(microseconds)},
+  std::vector<std::string> argv = {std::string(NEOLOG_BINARY_DIR) + "/bin/neolog-test-worker",
+                                   "unix:" + dir_.File("c") + "/coordinator.sock", name, dir_.File(name),
+                                   std::to_string(microseconds)};
+  if (!fault.empty()) argv.push_back(fault);
+  auto spawned = Subprocess::Spawn({.argv = argv,
                                     .stdout_to = OutputTo::Null(),
                                     .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
   Check(spawned.status(), "starting a worker");
