@@ -7,6 +7,7 @@
 #include "coordinator/core/commits.h"
 #include "coordinator/core/engine.h"
 #include "coordinator/core/failures.h"
+#include "coordinator/core/hang.h"
 #include "coordinator/core/retention.h"
 #include "coordinator/core/roster.h"
 
@@ -15,6 +16,8 @@ namespace {
 
 /// Commits of this long give the rate that status shows.
 constexpr absl::Duration kRateWindow = absl::Seconds(10);
+/// So many step times give the median that hangs are measured by.
+constexpr size_t kStepTimes = 15;
 
 v1::CoordinatorMessage CommittedMessage(const Run& run) {
   v1::CoordinatorMessage message;
@@ -100,7 +103,7 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
   worker.info = info;
   worker.link = link;
   worker.registered = true;
-  worker.last_heartbeat = turn.now.steady;
+  worker.last_heartbeat = worker.still_since = turn.now.steady;
   worker.lease_ends = turn.now.steady + options_.lease;
   ++worker.heartbeats;
   links_[link] = identity;
@@ -149,12 +152,20 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
 
 void Engine::HandleHeartbeat(Turn& turn, Worker& worker, const v1::Heartbeat& heartbeat) {
   const bool phase_changed = worker.heartbeat.phase() != heartbeat.phase();
+  const std::string& id = worker.identity.worker_id();
+  if (Moved(worker.heartbeat, heartbeat)) {
+    worker.still_since = turn.now.steady;
+    if (!worker.hung.empty()) {
+      worker.hung.clear();
+      turn.place = true;
+      turn.worker_events.emplace_back(id, fmt::format("'{}' moves again", id));
+    }
+  }
   worker.heartbeat = heartbeat;
   worker.last_heartbeat = turn.now.steady;
   worker.lease_ends = turn.now.steady + options_.lease;
   ++worker.heartbeats;
   if (!phase_changed) return;
-  const std::string& id = worker.identity.worker_id();
   turn.worker_events.emplace_back(id, fmt::format("'{}' is {}", id, heartbeat.phase()));
   if (heartbeat.phase() != "idle") return;
   const Team* team = TeamOf(state_, worker.identity);
@@ -206,6 +217,11 @@ void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::Co
   turn.effects.batch.put_states.push_back({{run_id, run.committed()}, report.state()});
   if (drop) turn.effects.batch.drop_states.push_back({run_id, before});
   run.committed_state = report.state();
+  if (!run.rate_window.empty()) {
+    const auto& [time, step] = run.rate_window.back();
+    run.step_times.push_back((turn.now.steady - time) / static_cast<int64_t>(run.committed() - step));
+    if (run.step_times.size() > kStepTimes) run.step_times.pop_front();
+  }
   run.rate_window.emplace_back(turn.now.steady, run.committed());
   while (turn.now.steady - run.rate_window.front().first > kRateWindow) run.rate_window.pop_front();
   turn.step_events.insert(run_id);

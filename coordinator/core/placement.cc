@@ -156,7 +156,7 @@ void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDec
 std::vector<std::string> IdleWorkers(const ClusterState& state) {
   std::vector<std::string> idle;
   for (const auto& [id, worker] : state.workers) {
-    if (!worker.lost && worker.registered && worker.link != 0 && TeamOf(state, worker.identity) == nullptr) {
+    if (!worker.lost && worker.registered && worker.link != 0 && worker.hung.empty() && TeamOf(state, worker.identity) == nullptr) {
       idle.push_back(id);
     }
   }

@@ -62,6 +62,7 @@ struct Run {
   std::string waiting;               // while QUEUED: why it is not placed yet
   std::map<Incarnation, std::string> barred;  // may not train it since they could not, and why; until it is resumed
   std::deque<std::pair<SteadyTime, uint64_t>> rate_window;  // commits of the last seconds
+  std::deque<absl::Duration> step_times;     // of the last commits, a step
 
   uint64_t committed() const { return steps.size(); }
   uint64_t total() const { return spec.training().steps(); }
@@ -100,6 +101,8 @@ struct Worker {
   SteadyTime lease_ends;
   uint64_t heartbeats = 0;
   v1::Heartbeat heartbeat;
+  SteadyTime still_since;        // since when heartbeats have said the same
+  std::string hung;              // set while it is taken for hung: why
   std::optional<Suspicion> suspicion;
 
   bool live() const { return !lost; }

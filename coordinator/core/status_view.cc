@@ -85,6 +85,11 @@ v1::WorkerInfo InfoOf(const ClusterState& state, const Worker& worker, SteadyTim
     return info;
   }
   const Team* team = TeamOf(state, worker.identity);
+  if (!worker.hung.empty()) {
+    info.set_state("hung");
+    info.set_reason(worker.hung);
+    return info;
+  }
   if (team == nullptr) {
     info.set_state("idle");
     info.set_reason(IdleReason(state, worker));

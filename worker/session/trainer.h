@@ -79,6 +79,10 @@ class Trainer {
   virtual uint32_t ArtifactCount(size_t run) const = 0;
   virtual absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) = 0;
 
+  /// Counts the parts of long computations that are behind it (microbatches, sampler steps), so that one can tell from
+  /// outside a long computation from one that hangs. Any thread.
+  virtual uint64_t Progress() const = 0;
+
   /// Makes a running Compute or Encode return Aborted soon. Any thread.
   virtual void Interrupt() = 0;
 };

@@ -211,10 +211,13 @@ class PackTrainer : public session::Trainer {
     return artifact;
   }
 
+  uint64_t Progress() const override { return progress_.load(std::memory_order_relaxed); }
   void Interrupt() override { interrupted_.store(true); }
 
  private:
+  // Between the parts of a long computation.
   absl::Status CheckInterrupt() {
+    progress_.fetch_add(1, std::memory_order_relaxed);
     if (!interrupted_.exchange(false)) return absl::OkStatus();
     return Aborted("interrupted");
   }
@@ -462,6 +465,7 @@ class PackTrainer : public session::Trainer {
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_
   std::map<std::string, dataset::Posterior, std::less<>> latents_;
   std::atomic<bool> interrupted_{false};
+  std::atomic<uint64_t> progress_{0};
 };
 
 }  // namespace

@@ -96,6 +96,7 @@ absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::Microbatch
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(options_.microbatch_time);
     {
       MutexLock lock(mutex_);
+      while (!interrupted_ && options_.hangs_at != 0 && runs_[place.run].step + 1 >= options_.hangs_at) changed_.Wait(mutex_);
       while (!interrupted_ && options_.microbatch_time > absl::ZeroDuration() && changed_.WaitUntil(mutex_, until)) {
       }
       if (interrupted_) {

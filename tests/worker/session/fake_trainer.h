@@ -15,6 +15,8 @@ namespace neolog::testing {
 
 /// How a FakeTrainer behaves.
 struct FakeTrainerOptions {
+  /// A microbatch of this step and of later ones never ends, until interrupted; 0: none.
+  uint64_t hangs_at = 0;
   /// How long a microbatch takes, interruptible.
   absl::Duration microbatch_time = absl::ZeroDuration();
   /// Run name -> step whose loss is not finite.
@@ -52,6 +54,7 @@ class FakeTrainer : public session::Trainer {
   absl::Status LoadState(size_t run, std::string_view bytes) override;
   uint32_t ArtifactCount(size_t run) const override;
   absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) override;
+  uint64_t Progress() const override { return static_cast<uint64_t>(microbatches.load()); }
   void Interrupt() override;
 
   /// Counts, from any thread.

@@ -273,6 +273,27 @@ TEST(SessionTest, DamagedCommittedState_IsBlamedOnItsRun) {
   EXPECT_THAT(cluster.pack_failures(), IsEmpty());
 }
 
+TEST(SessionTest, HungMember_IsToldFromThoseThatWaitForIt_AndTheyGoOnWithoutIt) {
+  const v1::RunSpec spec = FakeRunSpec("zesko", 60, 4);
+  FakeCluster cluster;
+  cluster.AddRun(spec);
+  cluster.AddWorker("w0");
+  cluster.AddWorker("w1", {.hangs_at = 10});
+  cluster.NewRoster(Names(2));
+  const auto progress = [&](const char* id) { return cluster.session(id)->Progress(); };
+  ASSERT_TRUE(cluster.WaitUntil([&](FakeCluster&) {
+    return progress("w0").waits_for() == v1::Heartbeat::WAITS_FOR_PEERS && progress("w1").steps_size() == 1 &&
+           progress("w1").steps(0) == 9;
+  }));
+  EXPECT_EQ(progress("w1").waits_for(), v1::Heartbeat::WAITS_FOR_NOTHING) << "it computes, or so it seems";
+  EXPECT_EQ(progress("w1").phase(), "stepping");
+  const uint64_t stands_at = progress("w1").progress();
+  cluster.NewRoster({"w0"});
+  ASSERT_TRUE(cluster.WaitCommitted("zesko", 60));
+  EXPECT_EQ(cluster.Book("zesko").state, FakeFinalState(spec, 60));
+  EXPECT_GE(progress("w1").progress(), stands_at);
+}
+
 TEST(SessionTest, RevokedIncarnation_WaitsAndGoesOnUnderTheNewOne_KeepingTheModel) {
   const v1::RunSpec spec = FakeRunSpec("zesko", 100, 2);
   FakeCluster cluster({.microbatch_time = absl::Microseconds(300)});
