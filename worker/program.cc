@@ -31,7 +31,11 @@ agent::Compute RealCompute(const agent::RunOptions& options) {
   compute.capabilities.set_threads(options.threads);
   for (const char* precision : {"fp32", "bf16"}) compute.capabilities.add_precisions(precision);
   compute.make_trainer = [](const agent::RunOptions& run, BlobStore* blobs) {
-    return train::CreatePackTrainer({.threads = static_cast<int>(run.threads), .device = run.device, .blobs = blobs});
+    return train::CreatePackTrainer(
+        {.threads = static_cast<int>(run.threads),
+         .device = run.device,
+         .fingerprint_cache = run.fingerprint_cache.empty() ? run.state_dir + "/fingerprints.json" : run.fingerprint_cache,
+         .blobs = blobs});
   };
   return compute;
 }
@@ -87,6 +91,8 @@ int RunWorkerProgram(int argc, char** argv) {
       ->envname("NEOLOG_COORDINATOR")->required();
   run_command->add_option("--id", run.id, "The worker's name, unique in the cluster.")->required();
   run_command->add_option("--state-dir", run.state_dir, "The worker's own folder.")->required();
+  run_command->add_option("--fingerprint-cache", run.fingerprint_cache,
+                          "Keeps the hashes of model files; may be shared. Default: fingerprints.json in --state-dir.");
   run_command->add_option("--peer-listen", run.peer_listen,
                           "Where other workers reach this one: unix:PATH or a loopback HOST:PORT. Default: a socket in --state-dir.");
   run_command->add_option("--threads", run.threads, "CPU threads it offers.")->check(CLI::Range(1, 1024))->capture_default_str();

@@ -14,6 +14,7 @@ constexpr std::string_view kMarkerName = "run.json";
 constexpr std::string_view kYamlName = "settings.yaml";
 constexpr std::string_view kJsonName = "settings.json";
 constexpr std::string_view kLossName = "textual_inversion_loss.csv";
+constexpr std::string_view kValidationName = "validation_loss.csv";
 constexpr std::string_view kEmbeddings = "embeddings";
 constexpr std::string_view kPreviews = "previews";
 constexpr std::string_view kPng = ".png";
@@ -99,6 +100,7 @@ std::string RunDirectory::Marker() const { return JoinPath(path_, kMarkerName); 
 std::string RunDirectory::SettingsYaml() const { return JoinPath(path_, kYamlName); }
 std::string RunDirectory::SettingsJson() const { return JoinPath(path_, kJsonName); }
 std::string RunDirectory::LossCsv() const { return JoinPath(path_, kLossName); }
+std::string RunDirectory::ValidationCsv() const { return JoinPath(path_, kValidationName); }
 std::string RunDirectory::EmbeddingsFolder() const { return JoinPath(path_, kEmbeddings); }
 std::string RunDirectory::PreviewsFolder() const { return JoinPath(path_, kPreviews); }
 
@@ -119,6 +121,7 @@ std::optional<RunFile> ParseRunFile(std::string_view path) {
   if (path == kYamlName) return RunFile{.kind = RunFileKind::kSettingsYaml};
   if (path == kJsonName) return RunFile{.kind = RunFileKind::kSettingsJson};
   if (path == kLossName) return RunFile{.kind = RunFileKind::kLossCsv};
+  if (path == kValidationName) return RunFile{.kind = RunFileKind::kValidationCsv};
   const size_t slash = path.find('/');
   const std::string_view folder = slash == std::string_view::npos ? "" : path.substr(0, slash);
   std::string_view name = slash == std::string_view::npos ? path : path.substr(slash + 1);

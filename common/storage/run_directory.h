@@ -13,6 +13,7 @@
 //   run.json                              whose folder this is (the run's id)
 //   settings.yaml, settings.json          the settings, defaults filled in
 //   textual_inversion_loss.csv            the losses, with A1111's name and columns first
+//   validation_loss.csv                   the validation losses, when the run asks for them
 //   embeddings/<word>-<step>.pt           partial embeddings, A1111 and diffusers
 //   embeddings/<word>-<step>.safetensors
 //   previews/<word>-<step>-<index>.png    pictures drawn while training; index counts the prompts from 0
@@ -28,6 +29,7 @@ enum class RunFileKind {
   kSettingsYaml,
   kSettingsJson,
   kLossCsv,
+  kValidationCsv,
   kPartialEmbedding,
   kPreview,
   kFinalEmbedding,
@@ -71,6 +73,7 @@ class RunDirectory {
   std::string SettingsYaml() const;
   std::string SettingsJson() const;
   std::string LossCsv() const;
+  std::string ValidationCsv() const;
   std::string EmbeddingsFolder() const;
   std::string PreviewsFolder() const;
   std::string PartialEmbedding(uint64_t step, EmbeddingFormat format) const;

@@ -37,6 +37,8 @@ class Client {
   /// Never null; errors come out of Next.
   virtual std::unique_ptr<EventStream> WatchEvents(const v1::WatchEventsRequest& request) = 0;
   virtual BlobStore& blobs() = 0;
+  /// Waits until there is a connection to the coordinator. False when there is none within `timeout`.
+  virtual bool WaitForConnection(absl::Duration timeout) = 0;
 };
 
 /// A client of the coordinator at `target`; connects when first used. InvalidArgument for a malformed target.

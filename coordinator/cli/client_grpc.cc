@@ -1,7 +1,6 @@
 #include <grpcpp/client_context.h>
 
 #include <chrono>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -58,7 +57,8 @@ class GrpcClient : public Client {
         timeout_(timeout),
         control_(v1::ControlService::NewStub(channel)),
         status_(v1::StatusService::NewStub(channel)),
-        blobs_(channel) {}
+        blobs_(channel),
+        channel_(std::move(channel)) {}
 
   absl::StatusOr<v1::RunInfo> SubmitRun(const v1::SubmitRunRequest& request) override {
     return RunOf(Call<v1::SubmitRunResponse>(*control_, &v1::ControlService::Stub::SubmitRun, request));
@@ -94,6 +94,9 @@ class GrpcClient : public Client {
     return std::make_unique<GrpcEventStream>(status_.get(), request, target_);
   }
   BlobStore& blobs() override { return blobs_; }
+  bool WaitForConnection(absl::Duration timeout) override {
+    return channel_->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+  }
 
  private:
   template <typename Response, typename Stub, typename Request>
@@ -121,6 +124,7 @@ class GrpcClient : public Client {
   const std::unique_ptr<v1::ControlService::Stub> control_;
   const std::unique_ptr<v1::StatusService::Stub> status_;
   GrpcBlobStore blobs_;
+  const std::shared_ptr<grpc::Channel> channel_;
 };
 
 }  // namespace
@@ -131,13 +135,10 @@ absl::StatusOr<std::unique_ptr<Client>> MakeGrpcClient(const std::string& target
 }
 
 absl::Status WaitForCoordinator(Client& client, absl::Duration timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
-  for (;;) {
-    const auto status = client.GetStatus();
-    if (status.ok()) return CheckVersion(kVersion, status->version(), "the coordinator");
-    if (!absl::IsUnavailable(status.status()) || std::chrono::steady_clock::now() >= deadline) return status.status();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
+  // Without a connection in time the call says what is wrong.
+  if (timeout > absl::ZeroDuration()) client.WaitForConnection(timeout);
+  ASSIGN_OR_RETURN(const v1::GetStatusResponse status, client.GetStatus());
+  return CheckVersion(kVersion, status.version(), "the coordinator");
 }
 
 }  // namespace neolog::cli

@@ -2,9 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <iostream>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -12,6 +10,7 @@
 #include "common/base/version.h"
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/supervisor.h"
+#include "coordinator/cli/wait.h"
 
 namespace neolog::cli {
 namespace {
@@ -28,18 +27,21 @@ void SayReady() {
 
 /// Waits until that many workers have joined. FailedPrecondition with what is wrong when they keep dying; Unavailable when
 /// they need longer than is worth waiting for.
-absl::Status WaitForWorkers(Session& session, const Clock& clock, size_t workers) {
-  const SteadyTime deadline = clock.SteadyNow() + kJoinTimeout;
-  while (clock.SteadyNow() < deadline) {
+absl::Status WaitForWorkers(Session& session, size_t workers) {
+  // Whether they all are there; false: not yet.
+  const auto look = [&]() -> absl::StatusOr<bool> {
     ASSIGN_OR_RETURN(const v1::GetStatusResponse status, session.client->GetStatus());
     size_t live = 0;
     for (const v1::WorkerInfo& worker : status.workers()) live += worker.state() == "lost" ? 0 : 1;
-    if (live >= workers) return absl::OkStatus();
+    if (live >= workers) return true;
     ASSIGN_OR_RETURN(const SupervisorReply info, session.cluster->Info());
     if (const Trouble trouble = TroubleOf(info); !trouble.text.empty()) return FailedPrecondition(trouble.text);
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  }
-  return Unavailable("workers have not joined yet; `neolog status` shows them");
+    return false;
+  };
+  absl::StatusOr<bool> joined = false;
+  PollUntil([&] { joined = look(); return !joined.ok() || *joined; }, absl::Milliseconds(50), kJoinTimeout);
+  RETURN_IF_ERROR(joined);
+  return *joined ? absl::OkStatus() : Unavailable("workers have not joined yet; `neolog status` shows them");
 }
 
 }  // namespace
@@ -55,7 +57,7 @@ ExitCode UpCommand(Context& context, const UpOptions& options) {
       options.workers.value_or(DefaultWorkers(std::thread::hardware_concurrency(), options.threads));
   const auto info = session->cluster->Ensure(workers, options.threads, options.device);
   if (!info.ok()) return Fail(context, info.status());
-  if (auto joined = WaitForWorkers(*session, *context.clock, info->children.size() - 1); !joined.ok()) {
+  if (auto joined = WaitForWorkers(*session, info->children.size() - 1); !joined.ok()) {
     return Fail(context, joined, kExitUnexpected);
   }
   context.console->Note(fmt::format("{} with {} worker{} at {}", session->cluster->started_here() ? "started" : "running",

@@ -1,8 +1,6 @@
 #include "coordinator/cli/context.h"
 
-#include <chrono>
 #include <filesystem>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -10,16 +8,12 @@
 #include "coordinator/cli/follow.h"
 #include "coordinator/cli/progress.h"
 #include "coordinator/cli/suggest.h"
+#include "coordinator/cli/wait.h"
 
 namespace neolog::cli {
 namespace {
 
 constexpr absl::Duration kLocalStart = absl::Seconds(20);
-
-bool Exists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error);
-}
 
 /// The embedding files of a run whose folder is on this host. The coordinator writes them just after it says that the run
 /// ended, so they may need a moment.
@@ -31,10 +25,7 @@ std::vector<std::string> EmbeddingFiles(const v1::RunInfo& run, const RunDirecto
   const SteadyTime deadline = clock.SteadyNow() + absl::Seconds(10);
   std::vector<std::string> found;
   for (const std::string& path : expected) {
-    while (!Exists(path) && Exists(folder.path()) && clock.SteadyNow() < deadline) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    if (Exists(path)) found.push_back(path);
+    if (WaitForFile(path, deadline - clock.SteadyNow())) found.push_back(path);
   }
   return found;
 }

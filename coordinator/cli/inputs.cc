@@ -7,6 +7,7 @@
 
 #include "common/base/hash.h"
 #include "common/image/image.h"
+#include "common/storage/model_fingerprint.h"
 #include "common/storage/run_directory.h"
 #include "common/text/prompts.h"
 #include "common/text/splice.h"

@@ -4,9 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <fstream>
-#include <thread>
 
 #include <fmt/format.h>
 
@@ -14,6 +12,7 @@
 #include "common/base/subprocess.h"
 #include "common/base/version.h"
 #include "common/rpc/version_check.h"
+#include "coordinator/cli/wait.h"
 
 namespace neolog::cli {
 namespace {
@@ -93,12 +92,8 @@ absl::StatusOr<SupervisorReply> LocalCluster::Ensure(uint32_t workers, uint32_t 
 }
 
 bool LocalCluster::WaitForListener(absl::Duration timeout) {
-  const auto deadline = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(timeout);
-  while (!SupervisorConnection::Connect(dir_.CoordinatorSocket()).ok()) {
-    if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  return true;
+  return PollUntil([&] { return SupervisorConnection::Connect(dir_.CoordinatorSocket()).ok(); }, absl::Milliseconds(10),
+                   timeout);
 }
 
 absl::Status LocalCluster::Keep() { return connection_->Call({SupervisorRequest::Op::kKeep}).status(); }

@@ -1,7 +1,5 @@
 #include "coordinator/cli/model_check.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -9,9 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "common/base/hash.h"
-#include "common/storage/durable_write.h"
-#include "common/storage/posix_file_system.h"
+#include "common/storage/model_fingerprint.h"
 #include "common/tensor_file/safetensors.h"
 
 namespace neolog::cli {
@@ -63,18 +59,6 @@ uint32_t WidthOfWeights(const SafetensorsFile& file) {
   return found != file.tensors().end() && found->second.shape.size() == 2
              ? static_cast<uint32_t>(found->second.shape[1])
              : 0;
-}
-
-absl::StatusOr<std::string> HashFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return NotFound(fmt::format("'{}' cannot be read", path));
-  Sha256 hash;
-  std::string buffer(1 << 20, '\0');
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount() > 0) {
-    hash.Update(std::string_view(buffer.data(), static_cast<size_t>(file.gcount())));
-  }
-  if (file.bad()) return DataLoss(fmt::format("reading '{}' failed", path));
-  return hash.HexDigest();
 }
 
 }  // namespace
@@ -137,50 +121,8 @@ ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* pro
                                     (root / "text_encoder" / "config.json").string()));
   }
 
-  facts.files.push_back("model_index.json");
-  for (const char* part : {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}) {
-    for (const auto& entry : fs::directory_iterator(root / part, error)) {
-      const auto extension = entry.path().extension();
-      if (extension == ".json" || extension == ".txt" || extension == ".safetensors") {
-        facts.files.push_back(part + ("/" + entry.path().filename().string()));
-      }
-    }
-  }
-  std::sort(facts.files.begin(), facts.files.end());
+  facts.files = ModelFiles(folder);
   return facts;
-}
-
-absl::StatusOr<std::string> ModelFingerprint(const std::string& folder, const std::vector<std::string>& files,
-                                             const std::string& cache_file) {
-  Json cache;
-  {
-    std::ifstream file(cache_file);
-    if (file) cache = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  }
-  if (!cache.is_object()) cache = Json::object();
-  bool changed = false;
-  std::string summary;
-  for (const std::string& name : files) {
-    std::error_code error;
-    const std::string path = (fs::canonical(folder, error) / name).string();
-    struct stat info = {};
-    if (error || stat(path.c_str(), &info) != 0) return NotFound(fmt::format("'{}/{}' cannot be read", folder, name));
-    const Json key = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-    const auto known = cache.find(path);
-    std::string digest;
-    if (known != cache.end() && known->is_object() && known->value("key", Json()) == key) {
-      digest = known->value("sha256", "");
-    }
-    if (digest.size() != 64) {
-      ASSIGN_OR_RETURN(digest, HashFile(path));
-      cache[path] = Json{{"key", key}, {"sha256", digest}};
-      changed = true;
-    }
-    summary += name + '\0' + digest + '\n';
-  }
-  // A cache that cannot be written costs time the next time, nothing else.
-  if (changed) WriteFileDurably(*MakePosixFileSystem(), cache_file, cache.dump()).IgnoreError();
-  return Sha256Hex(summary);
 }
 
 }  // namespace neolog::cli

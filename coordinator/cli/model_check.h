@@ -14,7 +14,7 @@ struct ModelFacts {
   uint32_t text_width = 0;
   /// Token positions of a prompt (77 for CLIP).
   uint32_t positions = 0;
-  /// Every file the fingerprint covers, relative to the folder, sorted: configurations, tokenizer files, weights.
+  /// Every file the fingerprint covers: ModelFiles (common/storage/model_fingerprint.h).
   std::vector<std::string> files;
 };
 
@@ -23,11 +23,5 @@ struct ModelFacts {
 /// both must agree). Adds each problem to `problems`: what is wrong with which file and what to do. The facts are complete
 /// only when none was added. Weights are not read.
 ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* problems);
-
-/// SHA-256 over the names and the SHA-256s of `files` in `folder`: the model's fingerprint, 64 hex digits. The hashes of
-/// files are kept in `cache_file` by path, size and time of change, so that a model is read once; an unreadable or
-/// unwritable cache only costs time. Errors name the file.
-absl::StatusOr<std::string> ModelFingerprint(const std::string& folder, const std::vector<std::string>& files,
-                                             const std::string& cache_file);
 
 }  // namespace neolog::cli

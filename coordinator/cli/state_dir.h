@@ -16,7 +16,7 @@ namespace neolog::cli {
 ///   coordinator/       the coordinator's state: journal and blobs
 ///   workers/<id>/      each worker's state
 ///   logs/<name>.log    what supervisor, coordinator and workers say
-///   fingerprints.json  SHA-256 of model files by path, size and time
+///   fingerprints.json  SHA-256 of model files by path, size and time; shared with the workers
 struct StateDir {
   std::string root;
 

@@ -259,7 +259,7 @@ void Supervisor::Ensure(const SupervisorRequest& request) {
     worker->name = id;
     worker->argv = {options_.worker_program, "run", "--coordinator", options_.dir.CoordinatorTarget(), "--id", id,
                     "--state-dir", options_.dir.WorkerState(id), "--threads", std::to_string(threads), "--device",
-                    request.device};
+                    request.device, "--fingerprint-cache", options_.dir.Fingerprints()};
     worker->threads = threads;
     worker->device = request.device;
     worker->log = options_.dir.Log(id);

@@ -6,6 +6,7 @@
 
 #include "common/base/hash.h"
 #include "coordinator/core/apply.h"
+#include "coordinator/core/hang.h"
 #include "coordinator/core/placement.h"
 #include "coordinator/core/roster.h"
 #include "coordinator/core/status_view.h"
@@ -43,7 +44,7 @@ Effects Engine::Start(const Moment& now) {
       Worker worker;
       worker.identity = member.worker();
       worker.info.set_peer_address(member.peer_address());
-      worker.registered_at = worker.last_heartbeat = now.steady;
+      worker.registered_at = worker.last_heartbeat = worker.still_since = now.steady;
       worker.lease_ends = now.steady + options_.restart_grace;
       state_.workers[member.worker().worker_id()] = std::move(worker);
     }
@@ -91,12 +92,27 @@ Effects Engine::OnTick(const Moment& now) {
       ++state_.teams.at(team_id).rebuilds_without_commit;
       ChangeRoster(turn, team_id, {}, {}, decision.reason);
     } else {
-      state_.teams.at(team_id).barred.insert({id, worker.identity.incarnation()});
+      state_.teams.at(team_id).barred.insert(IncarnationOf(worker.identity));
       ChangeRoster(turn, team_id, {id}, {}, decision.reason);
     }
   }
+  EndHangs(turn);
   turn.place = true;
   return Finish(std::move(turn));
+}
+
+void Engine::EndHangs(Turn& turn) {
+  for (const HangDecision& decision : DecideHangs(options_, state_)) {
+    for (const std::string& id : decision.hung) {
+      state_.workers.at(id).hung = decision.reason;
+      turn.worker_events.emplace_back(id, fmt::format("'{}' is hung: {}", id, decision.reason));
+    }
+    // What they said counts for the roster they said it under.
+    for (const auto& member : state_.teams.at(decision.team_id).roster.members()) {
+      state_.workers.at(member.worker().worker_id()).still_since = turn.now.steady;
+    }
+    ChangeRoster(turn, decision.team_id, {decision.hung.begin(), decision.hung.end()}, {}, decision.reason);
+  }
 }
 
 Effects Engine::OnShutdown(const std::string& reason) {

@@ -90,6 +90,7 @@ class Engine {
   void Disband(Turn& turn, const std::string& team_id, const std::string& reason);
   void DisbandIfDone(Turn& turn, const std::string& team_id);
   void SendAssignment(Turn& turn, const Team& team);
+  void EndHangs(Turn& turn);
   void SendControls(Turn& turn, const Team& team, LinkId link);
   void SendControl(Turn& turn, const Team& team, const std::string& run_id, v1::ControlRequest::Action action,
                    LinkId only_link);

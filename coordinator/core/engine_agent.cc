@@ -6,6 +6,8 @@
 #include "common/base/version.h"
 #include "coordinator/core/commits.h"
 #include "coordinator/core/engine.h"
+#include "coordinator/core/failures.h"
+#include "coordinator/core/hang.h"
 #include "coordinator/core/retention.h"
 #include "coordinator/core/roster.h"
 
@@ -14,6 +16,8 @@ namespace {
 
 /// Commits of this long give the rate that status shows.
 constexpr absl::Duration kRateWindow = absl::Seconds(10);
+/// So many step times give the median that hangs are measured by.
+constexpr size_t kStepTimes = 15;
 
 v1::CoordinatorMessage CommittedMessage(const Run& run) {
   v1::CoordinatorMessage message;
@@ -21,6 +25,11 @@ v1::CoordinatorMessage CommittedMessage(const Run& run) {
   message.mutable_committed()->set_step(run.committed());
   if (!run.steps.empty()) message.mutable_committed()->set_state_hash(run.steps.back().state_hash);
   return message;
+}
+
+/// A member that encodes or steps has the model and accepted every run of the pack.
+bool ShowsPrepared(const v1::AssignmentReport& report) {
+  return report.phase() == "encoding" || report.phase() == "stepping";
 }
 
 /// Place of a run among those assigned to its team, or -1.
@@ -94,7 +103,7 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
   worker.info = info;
   worker.link = link;
   worker.registered = true;
-  worker.last_heartbeat = turn.now.steady;
+  worker.last_heartbeat = worker.still_since = turn.now.steady;
   worker.lease_ends = turn.now.steady + options_.lease;
   ++worker.heartbeats;
   links_[link] = identity;
@@ -134,6 +143,7 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
     *message.mutable_assignment() = AssignmentOf(state_, *team);
     Send(turn, link, std::move(message));
   } else {
+    if (ShowsPrepared(info.held())) state_.teams.at(team_id).prepared.insert(IncarnationOf(identity));
     for (const std::string& run : active) Send(turn, link, CommittedMessage(state_.runs.at(run)));
   }
   SendControls(turn, *team, link);
@@ -142,12 +152,20 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
 
 void Engine::HandleHeartbeat(Turn& turn, Worker& worker, const v1::Heartbeat& heartbeat) {
   const bool phase_changed = worker.heartbeat.phase() != heartbeat.phase();
+  const std::string& id = worker.identity.worker_id();
+  if (Moved(worker.heartbeat, heartbeat)) {
+    worker.still_since = turn.now.steady;
+    if (!worker.hung.empty()) {
+      worker.hung.clear();
+      turn.place = true;
+      turn.worker_events.emplace_back(id, fmt::format("'{}' moves again", id));
+    }
+  }
   worker.heartbeat = heartbeat;
   worker.last_heartbeat = turn.now.steady;
   worker.lease_ends = turn.now.steady + options_.lease;
   ++worker.heartbeats;
   if (!phase_changed) return;
-  const std::string& id = worker.identity.worker_id();
   turn.worker_events.emplace_back(id, fmt::format("'{}' is {}", id, heartbeat.phase()));
   if (heartbeat.phase() != "idle") return;
   const Team* team = TeamOf(state_, worker.identity);
@@ -199,6 +217,11 @@ void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::Co
   turn.effects.batch.put_states.push_back({{run_id, run.committed()}, report.state()});
   if (drop) turn.effects.batch.drop_states.push_back({run_id, before});
   run.committed_state = report.state();
+  if (!run.rate_window.empty()) {
+    const auto& [time, step] = run.rate_window.back();
+    run.step_times.push_back((turn.now.steady - time) / static_cast<int64_t>(run.committed() - step));
+    if (run.step_times.size() > kStepTimes) run.step_times.pop_front();
+  }
   run.rate_window.emplace_back(turn.now.steady, run.committed());
   while (turn.now.steady - run.rate_window.front().first > kRateWindow) run.rate_window.pop_front();
   turn.step_events.insert(run_id);
@@ -236,6 +259,7 @@ void Engine::HandleAssignment(Turn& turn, Worker& worker, const v1::AssignmentRe
     }
     return;
   }
+  if (ShowsPrepared(report)) team->second.prepared.insert(IncarnationOf(worker.identity));
   if (report.phase() == "failed") HandleFailed(turn, worker, report);
   if (report.phase() == "done") HandleDone(turn, worker, report);
 }
@@ -261,30 +285,37 @@ void Engine::HandleDone(Turn& turn, Worker& worker, const v1::AssignmentReport& 
 }
 
 void Engine::HandleFailed(Turn& turn, Worker& worker, const v1::AssignmentReport& report) {
+  using Kind = FailureDecision::Kind;
   const std::string team_id = report.team_id();
-  const Team& team = state_.teams.at(team_id);
   const std::string& id = worker.identity.worker_id();
+  const FailureDecision decision = DecideFailure(state_, state_.teams.at(team_id), worker, report);
   v1::RunFailure failure = report.failure();
-  failure.set_message(fmt::format("{} (worker '{}')", failure.message(), id));
-  if (failure.kind() == v1::RunFailure::KIND_DEVICE && report.run_id().empty() && team.roster.members_size() > 1) {
-    state_.teams.at(team_id).barred.insert({id, worker.identity.incarnation()});
-    ChangeRoster(turn, team_id, {id}, {}, fmt::format("'{}' cannot go on: {}", id, report.failure().message()));
-    turn.place = true;
-    return;
+  failure.set_message(decision.reason);
+  switch (decision.kind) {
+    case Kind::kIgnore: return;
+    case Kind::kRunLeft: FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/true); return;
+    case Kind::kFailRun: FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/false); return;
+    case Kind::kDropWorker: break;
   }
-  std::vector<std::string> failed;
-  for (const std::string& run_id : ActiveRuns(state_, team)) {
-    if (report.run_id().empty() || report.run_id() == run_id) failed.push_back(run_id);
+  for (const std::string& run_id : decision.run_ids) {
+    state_.runs.at(run_id).barred[IncarnationOf(worker.identity)] = decision.dropped_because;
   }
-  if (!failed.empty()) FailRuns(turn, team_id, failed, failure, /*left_the_pack=*/!report.run_id().empty());
+  for (const std::string& run_id : decision.stranded) {
+    MoveRun(turn, run_id, RunEvent::kFailed, failure.message(), &failure);
+  }
+  if (ActiveRuns(state_, state_.teams.at(team_id)).empty()) {
+    Disband(turn, team_id, "its runs failed: " + failure.message());
+  } else {
+    ChangeRoster(turn, team_id, {id}, {}, decision.dropped_because);
+  }
+  turn.place = true;
 }
 
 void Engine::FailRuns(Turn& turn, const std::string& team_id, const std::vector<std::string>& run_ids,
                       const v1::RunFailure& failure, bool left_the_pack) {
   for (const std::string& run_id : run_ids) MoveRun(turn, run_id, RunEvent::kFailed, failure.message(), &failure);
-  // A report that names a run: every rank saw the same at the same step (a number that is not finite, states that differ)
-  // and the run left by itself; the reporter may still commit the good steps before it. After any other failure the ranks
-  // are not together any more.
+  // The pack was left where every rank saw the same at the same step (a number that is not finite, states that differ):
+  // the reporter may still commit the good steps before it. After any other failure the ranks are not together any more.
   if (left_the_pack) {
     DisbandIfDone(turn, team_id);
   } else if (ActiveRuns(state_, state_.teams.at(team_id)).empty()) {

@@ -115,6 +115,7 @@ absl::StatusOr<v1::ResumeRunResponse> Engine::Resume(const Moment& now, const v1
     change.set_reason(resize ? fmt::format("resumed with {} workers", request.workers()) : "resumed");
     change.set_workers(request.workers());
     Write(turn, std::move(record));
+    state_.runs.at(id).barred.clear();  // what stood against them may have been mended
     turn.run_events[id] = fmt::format("run '{}' is queued: {}", id, run.reason);
     turn.place = true;
   }

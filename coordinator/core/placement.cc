@@ -21,8 +21,9 @@ Fit FindFit(const ClusterState& state, const Run& run, const std::vector<std::st
   Fit best;
   std::vector<Fit> groups;
   for (const std::string& id : idle) {
-    const v1::WorkerCapabilities& offers = state.workers.at(id).info.capabilities();
-    if (std::string why_not = WhyNot(run, offers); !why_not.empty()) {
+    const Worker& worker = state.workers.at(id);
+    const v1::WorkerCapabilities& offers = worker.info.capabilities();
+    if (std::string why_not = WhyNot(run, worker); !why_not.empty()) {
       best.why_not = fmt::format("'{}' does not fit: {}", id, why_not);
       continue;
     }
@@ -68,13 +69,18 @@ std::string Plural(size_t count, std::string_view noun) {
 }
 
 /// Forms the teams for the queue's head and the runs that may be packed with it, and takes both out of the lists.
-void PlaceHead(const CoreOptions& options, const Fit& fit, std::vector<const Run*>& queue,
+void PlaceHead(const CoreOptions& options, const ClusterState& state, const Fit& fit, std::vector<const Run*>& queue,
                std::vector<std::string>& idle, PlacementDecision& decision) {
   const Run& head = *queue.front();
   const size_t wanted = head.workers == 0 ? fit.workers.size() : std::min<size_t>(head.workers, fit.workers.size());
   std::vector<const Run*> packed;
+  const auto barred = [&](const Run& run) {
+    return std::any_of(fit.workers.begin(), fit.workers.end(), [&](const std::string& id) {
+      return run.barred.count(IncarnationOf(state.workers.at(id).identity)) != 0;
+    });
+  };
   for (const Run* run : queue) {
-    if (Compatible(head, *run) && (!run->profile || SameProfile(*run->profile, fit.profile))) packed.push_back(run);
+    if (Compatible(head, *run) && !barred(*run) && (!run->profile || SameProfile(*run->profile, fit.profile))) packed.push_back(run);
   }
   const size_t teams = std::min(fit.workers.size() / wanted, packed.size());
   packed.resize(std::min<size_t>(packed.size(), teams * options.max_pack_runs));
@@ -126,7 +132,13 @@ void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDec
       if (limit != 0 && size + growth.worker_ids.size() >= limit) break;
       const Worker& worker = state.workers.at(worker_id);
       if (!WhyNot(team.profile, worker.info.capabilities()).empty()) continue;
-      if (team.barred.count({worker_id, worker.identity.incarnation()}) != 0) continue;
+      const Incarnation incarnation = IncarnationOf(worker.identity);
+      if (team.barred.count(incarnation) != 0) continue;
+      if (std::any_of(runs.begin(), runs.end(), [&](const std::string& run) {
+            return state.runs.at(run).barred.count(incarnation) != 0;
+          })) {
+        continue;
+      }
       growth.worker_ids.push_back(worker_id);
     }
     if (growth.worker_ids.empty()) continue;
@@ -144,7 +156,7 @@ void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDec
 std::vector<std::string> IdleWorkers(const ClusterState& state) {
   std::vector<std::string> idle;
   for (const auto& [id, worker] : state.workers) {
-    if (!worker.lost && worker.registered && worker.link != 0 && TeamOf(state, worker.identity) == nullptr) {
+    if (!worker.lost && worker.registered && worker.link != 0 && worker.hung.empty() && TeamOf(state, worker.identity) == nullptr) {
       idle.push_back(id);
     }
   }
@@ -185,7 +197,7 @@ PlacementDecision Place(const CoreOptions& options, const ClusterState& state, S
       queue.erase(queue.begin());
       continue;
     }
-    PlaceHead(options, fit, queue, idle, decision);
+    PlaceHead(options, state, fit, queue, idle, decision);
   }
   Grow(state, idle, decision);
   return decision;

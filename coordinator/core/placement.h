@@ -36,7 +36,7 @@ struct PlacementDecision {
   std::vector<Waiting> waiting;
 };
 
-/// Live, connected workers in no team, by id.
+/// Live, connected workers in no team that are not taken for hung, by id.
 std::vector<std::string> IdleWorkers(const ClusterState& state);
 
 /// Whether two runs may share a pack: everything that the numeric profile and the frozen model depend on is equal, and so

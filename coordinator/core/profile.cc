@@ -52,6 +52,12 @@ std::string WhyNot(const Run& run, const v1::WorkerCapabilities& worker) {
   return WhyNot(run.profile ? *run.profile : ResolveProfile(run.spec, worker), worker);
 }
 
+std::string WhyNot(const Run& run, const Worker& worker) {
+  const auto barred = run.barred.find(IncarnationOf(worker.identity));
+  if (barred != run.barred.end()) return barred->second;
+  return WhyNot(run, worker.info.capabilities());
+}
+
 bool SameProfile(const v1::NumericProfile& a, const v1::NumericProfile& b) {
   return a.instruction_set() == b.instruction_set() && a.torch_build() == b.torch_build() &&
          a.device() == b.device() && a.precision() == b.precision() &&

@@ -18,6 +18,9 @@ std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabiliti
 /// Whether a worker can take a run at all: by the run's profile when it has one, by its spec otherwise. Empty: yes.
 std::string WhyNot(const Run& run, const v1::WorkerCapabilities& worker);
 
+/// The same for a worker in the books, which may also have shown that it cannot train this run (failures.h).
+std::string WhyNot(const Run& run, const Worker& worker);
+
 /// Equal profiles, field by field.
 bool SameProfile(const v1::NumericProfile& a, const v1::NumericProfile& b);
 

@@ -22,6 +22,10 @@ namespace neolog::coordinator {
 /// A worker's open stream. 0: none.
 using LinkId = uint64_t;
 
+/// A worker id with the incarnation it was under.
+using Incarnation = std::pair<std::string, uint64_t>;
+inline Incarnation IncarnationOf(const v1::WorkerIdentity& worker) { return {worker.worker_id(), worker.incarnation()}; }
+
 /// One committed step, as StepRecord, without the step's number: entry i of a run is step i + 1.
 struct CommittedStep {
   float loss = 0;
@@ -56,7 +60,9 @@ struct Run {
   std::string committed_state;       // bytes of the state after the last committed step; read from the journal at start
   uint64_t leaving_step = 0;         // reported by a member: it left the pack there; 0 when not known
   std::string waiting;               // while QUEUED: why it is not placed yet
+  std::map<Incarnation, std::string> barred;  // may not train it since they could not, and why; until it is resumed
   std::deque<std::pair<SteadyTime, uint64_t>> rate_window;  // commits of the last seconds
+  std::deque<absl::Duration> step_times;     // of the last commits, a step
 
   uint64_t committed() const { return steps.size(); }
   uint64_t total() const { return spec.training().steps(); }
@@ -69,7 +75,8 @@ struct Team {
   v1::NumericProfile profile;
 
   std::set<std::string> done;  // members (by worker id) that have nothing left to do
-  std::set<std::pair<std::string, uint64_t>> barred;  // incarnations that may not come back: their links broke too often
+  std::set<Incarnation> prepared;  // have shown that they can compute the pack
+  std::set<Incarnation> barred;    // may not come back: their links broke too often
   uint32_t rebuilds_without_commit = 0;  // rosters made only because links between live members broke
 };
 
@@ -94,6 +101,8 @@ struct Worker {
   SteadyTime lease_ends;
   uint64_t heartbeats = 0;
   v1::Heartbeat heartbeat;
+  SteadyTime still_since;        // since when heartbeats have said the same
+  std::string hung;              // set while it is taken for hung: why
   std::optional<Suspicion> suspicion;
 
   bool live() const { return !lost; }

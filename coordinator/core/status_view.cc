@@ -31,7 +31,7 @@ double RateOf(const Run& run, SteadyTime now) {
 std::string IdleReason(const ClusterState& state, const Worker& worker) {
   for (const auto& [id, run] : state.runs) {
     if (run.state != v1::RUN_STATE_QUEUED && run.state != v1::RUN_STATE_RUNNING) continue;
-    const std::string why_not = WhyNot(run, worker.info.capabilities());
+    const std::string why_not = WhyNot(run, worker);
     if (!why_not.empty()) return fmt::format("idle; does not fit run '{}': {}", id, why_not);
   }
   return "idle";
@@ -85,6 +85,11 @@ v1::WorkerInfo InfoOf(const ClusterState& state, const Worker& worker, SteadyTim
     return info;
   }
   const Team* team = TeamOf(state, worker.identity);
+  if (!worker.hung.empty()) {
+    info.set_state("hung");
+    info.set_reason(worker.hung);
+    return info;
+  }
   if (team == nullptr) {
     info.set_state("idle");
     info.set_reason(IdleReason(state, worker));

@@ -91,6 +91,7 @@ absl::Status Projector::Rebuild() {
     }
     absl::Status status = Claim(run_id, folder);
     if (status.ok()) status = WriteCsv(folder);
+    if (status.ok()) status = WriteValidation(folder);
     for (const v1::ArtifactReport& preview : folder.previews) status.Update(WritePreview(folder, preview));
     for (const uint64_t step : folder.checkpoints) {
       status.Update(WriteEmbeddings(run_id, folder, step, false, nullptr));
@@ -162,6 +163,7 @@ void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch)
     if (checkpoint) folder.checkpoints.push_back(folder.committed);
     if (live && !folder.abandoned) {
       status = WriteCsv(folder);
+      status.Update(WriteValidation(folder));  // should an earlier attempt have failed
       if (checkpoint) {
         status.Update(WriteEmbeddings(run_id, folder, folder.committed, false,
                                       FindState(batch, run_id, folder.committed)));
@@ -172,12 +174,21 @@ void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch)
     if (live && !folder.abandoned && HasFinalEmbedding(folder.state)) {
       status = WriteEmbeddings(run_id, folder, folder.committed, true, FindState(batch, run_id, folder.committed));
     }
-    if (live && !folder.abandoned && IsEnd(folder.state)) status.Update(CloseCsv(folder));
+    if (live && !folder.abandoned && IsEnd(folder.state)) {
+      status.Update(WriteValidation(folder));
+      status.Update(CloseCsv(folder));
+    }
   } else if (record.has_artifact_made()) {
     const v1::ArtifactReport& artifact = record.artifact_made().artifact();
-    if (artifact.kind() != v1::ArtifactReport::KIND_PREVIEW) return;
-    folder.previews.push_back(artifact);
-    if (live && !folder.abandoned) status = WritePreview(folder, artifact);
+    if (artifact.kind() == v1::ArtifactReport::KIND_PREVIEW) {
+      folder.previews.push_back(artifact);
+      if (live && !folder.abandoned) status = WritePreview(folder, artifact);
+    } else if (artifact.kind() == v1::ArtifactReport::KIND_VALIDATION && artifact.step() > 0) {
+      folder.validation_due = folder.validation.emplace(artifact.step(), artifact.value()).second || folder.validation_due;
+      if (live && !folder.abandoned) status = WriteValidation(folder);
+    } else {
+      return;  // of a newer minor version
+    }
   }
   if (live) Note(run_id, folder, status);
 }
@@ -232,6 +243,15 @@ absl::Status Projector::CloseCsv(Folder& folder) {
   status.Update(folder.csv_file->Close());
   folder.csv_file.reset();
   return status;
+}
+
+absl::Status Projector::WriteValidation(Folder& folder) {
+  if (!folder.validation_due) return absl::OkStatus();
+  std::string csv = ValidationCsvHeader();
+  for (const auto& [step, loss] : folder.validation) csv += ValidationCsvLine(folder.spec, step, loss);
+  RETURN_IF_ERROR(WriteIfDifferent(folder.directory->ValidationCsv(), csv));
+  folder.validation_due = false;
+  return absl::OkStatus();
 }
 
 absl::Status Projector::WritePreview(Folder& folder, const v1::ArtifactReport& artifact) {

@@ -54,6 +54,8 @@ class Projector : public BatchObserver, public LogDirectories {
     uint64_t committed = 0;
     std::vector<uint64_t> checkpoints;             // steps of states that are kept for good
     std::vector<v1::ArtifactReport> previews;
+    std::map<uint64_t, double> validation;         // losses by step: they may be reported out of order
+    bool validation_due = false;                   // there is one that the file on disk does not hold yet
     std::string csv;                               // the whole file, until it is on disk
     bool csv_is_whole = false;                     // the file on disk holds every line before `csv`
     std::unique_ptr<WritableFile> csv_file;
@@ -71,6 +73,8 @@ class Projector : public BatchObserver, public LogDirectories {
   absl::Status WriteSettings(Folder& folder);
   absl::Status WriteCsv(Folder& folder);
   absl::Status CloseCsv(Folder& folder);
+  /// Writes all of it, in order of the steps; nothing when there is nothing new. It has few lines.
+  absl::Status WriteValidation(Folder& folder);
   absl::Status WritePreview(Folder& folder, const v1::ArtifactReport& artifact);
   /// A partial embedding after `step`, or the final one; from `bytes`, or from the journal when those are null.
   absl::Status WriteEmbeddings(const std::string& run_id, Folder& folder, uint64_t step, bool final,

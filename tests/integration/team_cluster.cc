@@ -75,13 +75,15 @@ void TeamCluster::StartCoordinator() {
 
 void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
-void TeamCluster::StartWorker(int index, int microseconds) {
+void TeamCluster::StartWorker(int index, int microseconds, const std::string& fault) {
   const std::string name = fmt::format("w{}", index);
-  auto spawned =
-      Subprocess::Spawn({.argv = {ProgramPath("neolog-test-worker"),
-                                  Target(), name, dir_.File(name), std::to_string(microseconds)},
-                         .stdout_to = OutputTo::Null(),
-                         .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
+  std::vector<std::string> argv = {ProgramPath("neolog-test-worker"),
+                                   Target(), name, dir_.File(name),
+                                   std::to_string(microseconds)};
+  if (!fault.empty()) argv.push_back(fault);
+  auto spawned = Subprocess::Spawn({.argv = argv,
+                                    .stdout_to = OutputTo::Null(),
+                                    .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
   Check(spawned.status(), "starting a worker");
   workers_[index] = std::move(spawned).value();
 }

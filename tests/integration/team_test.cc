@@ -54,6 +54,34 @@ TEST(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
   }
 }
 
+TEST(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  cluster.StartWorker(0, 500);
+  const std::string run = cluster.Submit("zesko", 1500, kBatch, 0);
+  ASSERT_TRUE(cluster.WaitStep(run, 20)) << cluster.WorkerLog(0);
+  cluster.StartWorker(1, 500, "no-model");
+  ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, run, "zesko", 1500);
+  cluster.KillCoordinator();
+  // Alone, with the newcomer, alone again: it was tried once.
+  EXPECT_EQ(ExpectEveryStepOnce(cluster, run, 1500), 3);
+}
+
+TEST(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
+  TeamCluster cluster;
+  cluster.StartCoordinator();
+  const std::string good = cluster.Submit("good", 120, kBatch, 2);
+  const std::string bad = cluster.Submit("bad", 120, kBatch, 2);
+  for (int w = 0; w < 2; ++w) cluster.StartWorker(w, 500, "bad-run=bad");
+  ASSERT_TRUE(cluster.WaitCompleted(good)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, good, "good", 120);
+  const v1::RunInfo failed = cluster.Info(bad);
+  EXPECT_EQ(failed.state(), v1::RUN_STATE_FAILED);
+  EXPECT_EQ(failed.failure().kind(), v1::RunFailure::KIND_BAD_INPUT);
+  EXPECT_THAT(failed.reason(), ::testing::HasSubstr("its prompts lack the word"));
+}
+
 TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
   constexpr uint32_t kSteps = 3000;
   std::mt19937 random(7);

@@ -8,9 +8,10 @@
 #include "tests/worker/session/fake_trainer.h"
 #include "worker/agent/run_command.h"
 
-// Arguments: COORDINATOR ID STATE_DIR MICROSECONDS_PER_MICROBATCH
+// Arguments: COORDINATOR ID STATE_DIR MICROSECONDS_PER_MICROBATCH [no-model | bad-run=NAME]
+// no-model: nothing can be prepared here. bad-run: the inputs of that run cannot be used.
 int main(int argc, char** argv) {
-  if (argc != 5) return 2;
+  if (argc != 5 && argc != 6) return 2;
   neolog::InitLogging("neolog-test-worker", "info", false);
   neolog::agent::Compute compute;
   compute.capabilities.set_instruction_set("none");
@@ -18,10 +19,13 @@ int main(int argc, char** argv) {
   compute.capabilities.set_device("cpu");
   compute.capabilities.set_threads(1);
   compute.capabilities.add_precisions("fp32");
-  const auto time = absl::Microseconds(std::atoi(argv[4]));
-  compute.make_trainer = [time](const neolog::agent::RunOptions&, neolog::BlobStore*)
+  neolog::testing::FakeTrainerOptions trainer{.microbatch_time = absl::Microseconds(std::atoi(argv[4]))};
+  const std::string fault = argc == 6 ? argv[5] : "";
+  if (fault == "no-model") trainer.prepare_error = neolog::NotFound("there is no model on this host");
+  if (fault.starts_with("bad-run=")) trainer.bad_runs[fault.substr(8)] = neolog::InvalidArgument("its prompts lack the word");
+  compute.make_trainer = [trainer](const neolog::agent::RunOptions&, neolog::BlobStore*)
       -> absl::StatusOr<std::unique_ptr<neolog::session::Trainer>> {
-    return std::make_unique<neolog::testing::FakeTrainer>(neolog::testing::FakeTrainerOptions{.microbatch_time = time});
+    return std::make_unique<neolog::testing::FakeTrainer>(trainer);
   };
   return neolog::agent::RunWorker({.coordinator = argv[1], .id = argv[2], .state_dir = argv[3]}, compute);
 }

@@ -19,6 +19,8 @@ struct RunOptions {
   std::string id;
   /// The worker's own folder; created with mode 0700. One process at a time.
   std::string state_dir;
+  /// Keeps the hashes of model files; workers on one host may share it. Empty: fingerprints.json in state_dir.
+  std::string fingerprint_cache;
   /// Where peers reach this worker: unix:PATH or a loopback host:port. Empty: a socket in state_dir.
   std::string peer_listen;
   /// CPU threads the worker offers.

@@ -5,6 +5,7 @@
 #include "common/base/hash.h"
 #include "common/base/log.h"
 #include "worker/collective/exchange.h"
+#include "worker/session/blame.h"
 #include "worker/session/session_core.h"
 
 namespace neolog::session {
@@ -93,7 +94,7 @@ absl::Status Session::Core::TakeCommittedStates(const v1::Assignment& assignment
         DecideState(with_.trainer->StepOf(i), with_.trainer->HashOf(i), run.book.HashAfter(assigned.committed_step()), assigned);
     if (decision.take_committed) {
       spdlog::info("run {}: takes the committed state: {}", run.id, decision.reason);
-      RETURN_IF_ERROR(with_.trainer->LoadState(i, assigned.committed_state()));
+      RETURN_IF_ERROR(BlameRun(with_.trainer->LoadState(i, assigned.committed_state()), run.id));
       run.book.Reset(assigned.committed_step());
     } else {
       run.book.OnCommitted(assigned.committed_step());
@@ -119,10 +120,24 @@ absl::Status Session::Core::Lost(const absl::Status& status) {
   return status;
 }
 
+absl::Status Session::Core::AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes,
+                                      std::span<std::byte> receive) {
+  const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
+  return collective_->AllGather(send, sizes, receive);
+}
+
+absl::Status Session::Core::Broadcast(int source, std::span<std::byte> bytes) {
+  const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
+  return collective_->Broadcast(source, bytes);
+}
+
 absl::Status Session::Core::Regroup() {
   SetPhase("regrouping");
   // A failed Create leaves this worker without this roster, like a collective that died.
-  auto created = with_.collectives->Create(held_.roster(), self_);
+  auto created = [&] {
+    const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
+    return with_.collectives->Create(held_.roster(), self_);
+  }();
   if (!created.ok()) return Lost(created.status());
   collective_ = std::move(created).value();
   {
@@ -145,7 +160,7 @@ absl::Status Session::Core::Regroup() {
   EncodeGatherHeader(header, send);
   const std::vector<size_t> sizes(held_.roster().members_size(), send.size());
   std::vector<std::byte> receive(send.size() * sizes.size());
-  if (const absl::Status status = collective_->AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
+  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
     return Lost(status);
   }
   ++progress_count_;
@@ -175,7 +190,7 @@ absl::Status Session::Core::CatchUpRun(size_t run, const std::vector<RunLine>& l
   const RunLine& source = lines[decision.source];
   const RunLine& own = lines[rank_];
   std::string bytes = decision.source == rank_ ? mine : std::string(source.catch_up_bytes, '\0');
-  const absl::Status sent = collective_->Broadcast(decision.source, std::as_writable_bytes(std::span(bytes)));
+  const absl::Status sent = Broadcast(decision.source, std::as_writable_bytes(std::span(bytes)));
   if (!sent.ok()) return Lost(sent);
   ++progress_count_;
   if (own.step == source.step && own.left == source.left) return absl::OkStatus();

@@ -164,12 +164,14 @@ void Session::Core::Tick() {
 }
 
 v1::Heartbeat Session::Core::Progress() const {
+  const uint64_t progress = progress_count_ + with_.trainer->Progress();
   MutexLock lock(mutex_);
   v1::Heartbeat heartbeat = progress_;
   if (heartbeat.phase().empty()) heartbeat.set_phase("idle");
   if (heartbeat.phase() == "waiting") heartbeat.set_phase("regrouping");
   if (heartbeat.phase() == "done" || heartbeat.phase() == "failed") heartbeat.set_phase("idle");
-  heartbeat.set_progress(progress_count_);
+  heartbeat.set_progress(progress);
+  heartbeat.set_waits_for(waits_for_);
   return heartbeat;
 }
 
@@ -194,6 +196,7 @@ bool Session::Core::Superseded() const {
 }
 
 absl::Status Session::Core::WaitForNews() {
+  const Waits waits(this, v1::Heartbeat::WAITS_FOR_COORDINATOR);
   const auto until = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.retry_interval);
   MutexLock lock(mutex_);
   while (news_ == seen_news_ && changed_.WaitUntil(mutex_, until)) {

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <thread>
 #include <utility>
@@ -52,6 +53,17 @@ class Session::Core {
     std::string digest;
     std::string bytes;
   };
+  /// Tells heartbeats, while it lives, that this thread waits for others.
+  class Waits {
+   public:
+    Waits(Core* core, v1::Heartbeat::WaitsFor what) : core_(core) { core_->waits_for_ = what; }
+    ~Waits() { core_->waits_for_ = v1::Heartbeat::WAITS_FOR_NOTHING; }
+    Waits(const Waits&) = delete;
+    Waits& operator=(const Waits&) = delete;
+
+   private:
+    Core* const core_;
+  };
   struct Next {
     v1::Assignment assignment;
     v1::WorkerIdentity self;
@@ -77,6 +89,9 @@ class Session::Core {
   absl::Status Prepare(const v1::Assignment& assignment);
   absl::Status TakeCommittedStates(const v1::Assignment& assignment);
   absl::Status Regroup();
+  /// The collective's operations, said to be waited in.
+  absl::Status AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes, std::span<std::byte> receive);
+  absl::Status Broadcast(int source, std::span<std::byte> bytes);
   absl::Status CatchUpRun(size_t run, const std::vector<RunLine>& lines, const std::string& mine);
   /// The roster's collective failed: only a new assignment helps. Returns `status`.
   absl::Status Lost(const absl::Status& status);
@@ -133,6 +148,7 @@ class Session::Core {
   v1::Assignment shown_ GUARDED_BY(mutex_);                               // held_, for other threads
   v1::Heartbeat progress_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> progress_count_{0};
+  std::atomic<v1::Heartbeat::WaitsFor> waits_for_{v1::Heartbeat::WAITS_FOR_NOTHING};
 
   v1::Assignment held_;  // in work; without runs when idle
   v1::WorkerIdentity self_;

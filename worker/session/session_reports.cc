@@ -1,4 +1,5 @@
 #include "common/base/log.h"
+#include "worker/session/blame.h"
 #include "worker/session/session_core.h"
 
 namespace neolog::session {
@@ -111,6 +112,7 @@ void Session::Core::ReportTrouble(const absl::Status& status) {
   report.mutable_failure()->set_kind(Classify(status) == Trouble::kBadInput ? v1::RunFailure::KIND_BAD_INPUT
                                                                             : v1::RunFailure::KIND_DEVICE);
   report.mutable_failure()->set_message(std::string(status.message()));
+  report.set_run_id(BlamedRun(status));
   failed_ = report;
   SetPhase("failed");
   ReportCommits(/*now=*/true);

@@ -117,7 +117,7 @@ absl::Status Session::Core::Step() {
     sizes.push_back(header_size + (range.count == 0 ? 0 : with_.trainer->PayloadSize(range)));
   }
   std::vector<std::byte> receive(std::accumulate(sizes.begin(), sizes.end(), size_t{0}));
-  if (const absl::Status status = collective_->AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
+  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
     return Lost(status);
   }
   ++progress_count_;

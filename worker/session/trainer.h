@@ -36,14 +36,15 @@ class Trainer {
   virtual ~Trainer() = default;
 
   /// Loads the model (kept when it is the one already loaded), parses the runs' specs and takes each run's committed
-  /// state, or makes its first one. InvalidArgument and NotFound describe inputs that cannot be used.
+  /// state, or makes its first one. InvalidArgument and NotFound describe inputs that cannot be used; where they are one
+  /// run's own (and would be refused by every member), the error is marked with BlameRun (blame.h).
   virtual absl::Status Prepare(const v1::Assignment& assignment) = 0;
 
   /// Keys of the posteriors that ComputeMicrobatches needs for `range` of the next step and that were not set yet, each
   /// once. What was set stays, also when another pack is prepared on the same model. Cheap when nothing is missing.
   virtual std::vector<std::string> MissingLatents(MicrobatchRange range) = 0;
   /// Encodes one picture: mean and logvar, [2, 4, h, w] float32. One picture per encode, so that the bytes do not
-  /// depend on the others.
+  /// depend on the others. A picture that cannot be used is blamed on its run (blame.h); so it is by SetLatent.
   virtual absl::StatusOr<std::string> EncodeLatent(std::string_view key) = 0;
   /// Gives the trainer the bytes that the whole team uses for `key`.
   virtual absl::Status SetLatent(std::string_view key, std::string_view bytes) = 0;
@@ -80,6 +81,10 @@ class Trainer {
   /// As MissingLatents, of what MakeArtifact needs.
   virtual std::vector<std::string> MissingLatentsOfArtifact(size_t run, uint32_t index) = 0;
   virtual absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) = 0;
+
+  /// Counts the parts of long computations that are behind it (microbatches, sampler steps), so that one can tell from
+  /// outside a long computation from one that hangs. Any thread.
+  virtual uint64_t Progress() const = 0;
 
   /// Makes a running Compute or Encode return Aborted soon. Any thread.
   virtual void Interrupt() = 0;

@@ -12,10 +12,12 @@
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/storage/model_fingerprint.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
 #include "worker/diffusion/model.h"
 #include "worker/generate/picture.h"
+#include "worker/session/blame.h"
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/loss.h"
@@ -72,7 +74,7 @@ class PackTrainer : public session::Trainer {
     for (const v1::RunAssignment& run : assignment.runs()) {
       if (const absl::Status added = AddRun(run); !added.ok()) {
         Clear();
-        return Annotate(added, fmt::format("run '{}'", run.spec().name()));
+        return session::BlameRun(Annotate(added, fmt::format("run '{}'", run.spec().name())), run.run_id());
       }
     }
     KeepLatentsInUse();
@@ -94,15 +96,23 @@ class PackTrainer : public session::Trainer {
   absl::StatusOr<std::string> EncodeLatent(std::string_view key) override {
     RETURN_IF_ERROR(CheckInterrupt());
     ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
-    return dataset::EncodePosterior(*model_, *options_.blobs, *request);
+    absl::StatusOr<std::string> bytes =
+        dataset::EncodePosterior(*model_, *options_.blobs, *request);
+    if (!bytes.ok()) return session::BlameRun(bytes.status(), RunOfLatent(key));
+    return bytes;
   }
 
   absl::Status SetLatent(std::string_view key, std::string_view bytes) override {
     ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
-    ASSIGN_OR_RETURN_WITH(dataset::Posterior posterior,
-                          dataset::ParsePosterior(bytes, model_->info(), request->resolution),
-                          fmt::format("posterior of picture '{}'", request->file_name));
-    latents_.insert_or_assign(std::string(key), std::move(posterior));
+    absl::StatusOr<dataset::Posterior> posterior =
+        dataset::ParsePosterior(bytes, model_->info(), request->resolution);
+    if (!posterior.ok()) {
+      return session::BlameRun(
+          Annotate(posterior.status(),
+                   fmt::format("posterior of picture '{}'", request->file_name)),
+          RunOfLatent(key));
+    }
+    latents_.insert_or_assign(std::string(key), *std::move(posterior));
     return absl::OkStatus();
   }
 
@@ -227,10 +237,13 @@ class PackTrainer : public session::Trainer {
     return artifact;
   }
 
+  uint64_t Progress() const override { return progress_.load(std::memory_order_relaxed); }
   void Interrupt() override { interrupted_.store(true); }
 
  private:
+  // Between the parts of a long computation.
   absl::Status CheckInterrupt() {
+    progress_.fetch_add(1, std::memory_order_relaxed);
     if (!interrupted_.exchange(false)) return absl::OkStatus();
     return Aborted("interrupted");
   }
@@ -241,6 +254,17 @@ class PackTrainer : public session::Trainer {
       return NotFound(fmt::format("posterior '{}' belongs to no picture of this pack", key));
     }
     return &requests_[place->second];
+  }
+
+  // The first run that trains on this picture: when it is gone, the next one is asked.
+  std::string RunOfLatent(std::string_view key) const {
+    for (const PackRun& run : runs_) {
+      if (run.removed || run.failed) continue;
+      for (const auto& [plain, flipped] : run.latent_keys) {
+        if (plain == key || flipped == key) return run.run_id;
+      }
+    }
+    return "";
   }
 
   void Clear() {
@@ -258,10 +282,25 @@ class PackTrainer : public session::Trainer {
     model_.reset();  // two models may not fit into memory
     tokenizer_.reset();
     latents_.clear();
+    RETURN_IF_ERROR(CheckFingerprint(spec));
     ASSIGN_OR_RETURN(model_, diffusion::LoadModel(spec.path(), profile_.model));
     ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromFolder(spec.path()));
     model_key_ = key;
     return absl::OkStatus();
+  }
+
+  // Another model at the same path would train silently, and no team member would notice: each may have its own copy.
+  absl::Status CheckFingerprint(const v1::ModelSpec& spec) const {
+    if (spec.fingerprint().empty()) return absl::OkStatus();
+    ASSIGN_OR_RETURN_WITH(
+        const std::string found,
+        ModelFingerprint(spec.path(), ModelFiles(spec.path()), options_.fingerprint_cache),
+        fmt::format("checking the model '{}'", spec.path()));
+    if (found == spec.fingerprint()) return absl::OkStatus();
+    return InvalidArgument(fmt::format(
+        "the model '{}' has fingerprint {} on this machine, but the run was made with {}: copy the files that it was "
+        "submitted with there, or submit it again with this model",
+        spec.path(), found, spec.fingerprint()));
   }
 
   absl::Status AddRun(const v1::RunAssignment& assigned) {
@@ -468,6 +507,7 @@ class PackTrainer : public session::Trainer {
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_
   std::map<std::string, dataset::Posterior, std::less<>> latents_;
   std::atomic<bool> interrupted_{false};
+  std::atomic<uint64_t> progress_{0};
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ TEST(RunDirectoryTest, BuildsTheNames) {
   EXPECT_EQ(dir.SettingsYaml(), "out/my-run.1/settings.yaml");
   EXPECT_EQ(dir.SettingsJson(), "out/my-run.1/settings.json");
   EXPECT_EQ(dir.LossCsv(), "out/my-run.1/textual_inversion_loss.csv");
+  EXPECT_EQ(dir.ValidationCsv(), "out/my-run.1/validation_loss.csv");
   EXPECT_EQ(dir.PartialEmbedding(500, EmbeddingFormat::kA1111),
             "out/my-run.1/embeddings/cat-toy-500.pt");
   EXPECT_EQ(dir.PartialEmbedding(500, EmbeddingFormat::kDiffusers),
@@ -41,6 +42,7 @@ TEST(RunDirectoryTest, ParsesWhatItBuilds) {
       {"settings.yaml", {.kind = K::kSettingsYaml}},
       {"settings.json", {.kind = K::kSettingsJson}},
       {"textual_inversion_loss.csv", {.kind = K::kLossCsv}},
+      {"validation_loss.csv", {.kind = K::kValidationCsv}},
       {"embeddings/zesko-0.pt",
        {.kind = K::kPartialEmbedding, .stem = "zesko", .step = 0, .format = F::kA1111}},
       {"embeddings/a-5-500.safetensors",

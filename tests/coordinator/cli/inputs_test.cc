@@ -196,22 +196,6 @@ TEST_F(InputsTest, SomePromptsWithoutTheWord_AreAWarning) {
   EXPECT_THAT(inputs.warnings[0], HasSubstr("1 of 2 prompts"));
 }
 
-TEST_F(InputsTest, Fingerprint_FollowsTheBytesAndSurvivesTheCache) {
-  std::vector<std::string> problems;
-  const ModelFacts facts = InspectModel(dir_.File("model"), &problems);
-  ASSERT_TRUE(problems.empty());
-  const std::string cache = dir_.File("fingerprints.json");
-  ASSERT_OK_AND_ASSIGN(const std::string first, ModelFingerprint(dir_.File("model"), facts.files, cache));
-  ASSERT_OK_AND_ASSIGN(const std::string cached, ModelFingerprint(dir_.File("model"), facts.files, cache));
-  EXPECT_EQ(first, cached);
-  WriteFileOrDie(cache, "not json");
-  ASSERT_OK_AND_ASSIGN(const std::string again, ModelFingerprint(dir_.File("model"), facts.files, cache));
-  EXPECT_EQ(first, again);
-  WriteFileOrDie(dir_.File("model/unet/config.json"), ReadFileOrDie(dir_.File("model/unet/config.json")) + " ");
-  ASSERT_OK_AND_ASSIGN(const std::string other, ModelFingerprint(dir_.File("model"), facts.files, cache));
-  EXPECT_NE(first, other);
-}
-
 TEST_F(InputsTest, PictureThatChangedMeanwhile_IsNotUploaded) {
   const Inputs inputs = Check();
   WriteFileOrDie(dir_.File("pictures/1.png"), "other");

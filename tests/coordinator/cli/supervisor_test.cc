@@ -107,7 +107,8 @@ TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
   }));
   EXPECT_THAT(ReadFileOrDie(options_.worker_program + ".args"),
               HasSubstr("run --coordinator " + info.target + " --id w0 --state-dir " + options_.dir.root +
-                        "/workers/w0 --threads 1 --device cpu"));
+                        "/workers/w0 --threads 1 --device cpu --fingerprint-cache " + options_.dir.root + "/fingerprints.json"))
+      << "hashed once, by the command";
 }
 
 TEST_F(SupervisorTest, DeadChild_IsStartedAgainAndItsEndIsReported) {

@@ -373,16 +373,6 @@ TEST(Engine, NotFiniteStep_FailsTheRunAndStillTakesTheGoodSteps) {
   EXPECT_EQ(pair.cluster.run(pair.run).state, v1::RUN_STATE_RUNNING);
 }
 
-TEST(Engine, BadInput_FailsEveryRunOfThePackAndFreesTheWorkers) {
-  Pair pair;
-  v1::RunFailure failure;
-  failure.set_kind(v1::RunFailure::KIND_BAD_INPUT);
-  failure.set_message("no model");
-  pair.cluster.Report("w1", "failed", "", {}, failure);
-  EXPECT_EQ(pair.cluster.run(pair.run).state, v1::RUN_STATE_FAILED);
-  EXPECT_FALSE(pair.cluster.has_team());
-}
-
 TEST(Engine, DeviceFailureOfOneMember_LeavesTheRunToTheOthers) {
   Pair pair(0);
   pair.cluster.Advance(absl::Milliseconds(600));

@@ -163,9 +163,14 @@ void Cluster::Say(const std::string& id, v1::WorkerMessage message) {
   Absorb(engine_->OnMessage(now_, links_.at(id), message));
 }
 
-void Cluster::Heartbeat(const std::string& id, const std::string& phase) {
+void Cluster::Heartbeat(const std::string& id, const std::string& phase) { Heartbeat(id, phase, ++beats_); }
+
+void Cluster::Heartbeat(const std::string& id, const std::string& phase, uint64_t progress,
+                        v1::Heartbeat::WaitsFor waits_for) {
   v1::WorkerMessage message;
   message.mutable_heartbeat()->set_phase(phase);
+  message.mutable_heartbeat()->set_progress(progress);
+  message.mutable_heartbeat()->set_waits_for(waits_for);
   Say(id, message);
 }
 

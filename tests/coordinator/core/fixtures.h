@@ -42,6 +42,8 @@ class Cluster {
   /// Says something on the worker's stream, as its current incarnation.
   void Say(const std::string& id, v1::WorkerMessage message);
   void Heartbeat(const std::string& id, const std::string& phase = "stepping");
+  void Heartbeat(const std::string& id, const std::string& phase, uint64_t progress,
+                 v1::Heartbeat::WaitsFor waits_for = v1::Heartbeat::WAITS_FOR_NOTHING);
   void Commit(const std::string& id, const std::string& run_id, uint64_t first, uint64_t last, int flavour = 0);
   /// AssignmentReport of the worker about its team; `run_id` may be empty.
   void Report(const std::string& id, const std::string& phase, const std::string& run_id = "",
@@ -90,6 +92,7 @@ class Cluster {
   std::map<std::string, v1::WorkerIdentity> identities_;
   std::map<std::string, std::vector<v1::CoordinatorMessage>> inboxes_;
   LinkId next_link_ = 1;
+  uint64_t beats_ = 0;
 };
 
 }  // namespace neolog::coordinator::testing

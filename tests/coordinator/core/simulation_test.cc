@@ -106,7 +106,7 @@ class Simulation {
     const int w = static_cast<int>(Draw(kWorkers));
     const std::string id = Name(w);
     const bool open = cluster_.link_open(id);
-    switch (Draw(16)) {
+    switch (Draw(18)) {
       case 0: case 1: if (!open) Join(w, Draw(2) == 0 || incarnation_[w] == 0); break;
       case 2: if (open) cluster_.Hangup(id); break;
       case 3: case 4: case 5: case 6: case 7: if (open) Work(w); break;
@@ -132,7 +132,42 @@ class Simulation {
           if (about != id && cluster_.link_open(about)) cluster_.Complain(id, about);
         }
         break;
+      case 16: if (open && Draw(3) == 0) Fail(w); break;
+      case 17: if (open && Draw(8) == 0) Hang(w); break;
     }
+  }
+
+  /// A member cannot go on, or finds a run that it cannot use.
+  void Fail(int w) {
+    const Team* team = TeamOf(cluster_.engine().state(), MakeIdentity(Name(w), incarnation_[w]));
+    if (team == nullptr) return;
+    const std::vector<std::string> active = ActiveRuns(cluster_.engine().state(), *team);
+    v1::RunFailure failure;
+    failure.set_kind(Draw(2) == 0 ? v1::RunFailure::KIND_BAD_INPUT : v1::RunFailure::KIND_DEVICE);
+    failure.set_message("made up");
+    const bool names_one = !active.empty() && failure.kind() == v1::RunFailure::KIND_BAD_INPUT && Draw(2) == 0;
+    if (Draw(2) == 0) cluster_.Report(Name(w), "stepping");
+    cluster_.Report(Name(w), "failed", names_one ? active[Draw(active.size())] : "", {}, failure);
+  }
+
+  /// One worker's computing stands still for longer than anything is given; the others go on beating.
+  void Hang(int w) {
+    for (int i = 0; i < 30; ++i) {
+      for (int other = 0; other < kWorkers; ++other) {
+        if (!cluster_.link_open(Name(other))) continue;
+        if (other == w) {
+          cluster_.Heartbeat(Name(other), "stepping", 1);
+        } else {
+          cluster_.Heartbeat(Name(other));
+        }
+      }
+      cluster_.Advance(absl::Milliseconds(100));
+    }
+    const auto worker = cluster_.engine().state().workers.find(Name(w));
+    if (worker == cluster_.engine().state().workers.end() || worker->second.lost) return;
+    const Team* team = TeamOf(cluster_.engine().state(), worker->second.identity);
+    ASSERT_TRUE(team == nullptr || ActiveRuns(cluster_.engine().state(), *team).empty() || worker->second.link == 0)
+        << Name(w) << " hangs and is still a member";
   }
 
   void Restart() {
@@ -175,6 +210,9 @@ class Simulation {
         member_of[id] = team_id;
         ASSERT_TRUE(SameIdentity(state.workers.at(id).identity, member.worker()));
         ASSERT_FALSE(state.workers.at(id).lost) << id << " is lost and still a member";
+        for (const std::string& run : ActiveRuns(state, team)) {
+          ASSERT_EQ(state.runs.at(run).barred.count(IncarnationOf(member.worker())), 0u) << id << " cannot train " << run;
+        }
       }
     }
   }
@@ -197,7 +235,7 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  Cluster cluster_;
+  Cluster cluster_{CoreOptions{.hang_limit = absl::Seconds(1), .hang_steps = 0, .hang_limit_unknown = absl::Seconds(2)}};
   uint64_t incarnation_[kWorkers] = {};
   int submitted_ = 0;
   std::map<std::string, uint64_t> committed_;

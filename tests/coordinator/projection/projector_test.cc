@@ -65,6 +65,15 @@ class ProjectorTest : public ::testing::Test {
     change.set_state(state);
     return batch;
   }
+  static JournalBatch Validated(uint64_t step, double loss) {
+    JournalBatch batch;
+    v1::ArtifactReport& artifact = *batch.records.emplace_back().mutable_artifact_made()->mutable_artifact();
+    artifact.set_run_id("zesko-1");
+    artifact.set_kind(v1::ArtifactReport::KIND_VALIDATION);
+    artifact.set_step(step);
+    artifact.set_value(loss);
+    return batch;
+  }
   std::string Read(const std::string& name) {
     projector_->Flush();
     auto bytes = fs_.Read("/out/zesko/" + name);
@@ -133,11 +142,13 @@ TEST_F(ProjectorTest, Run_LeavesLossesSettingsAndEmbeddings) {
 }
 
 TEST_F(ProjectorTest, KilledAnywhere_TheNextStartMakesTheSameFolder) {
-  std::vector<JournalBatch> history = {Submitted(), Committed(1, 4), Committed(5, 12), Committed(13, 20),
-                                       Committed(21, 30), Moved(v1::RUN_STATE_RUNNING), Moved(v1::RUN_STATE_COMPLETED)};
+  std::vector<JournalBatch> history = {Submitted(), Committed(1, 4), Committed(5, 12), Validated(12, 0.5),
+                                       Committed(13, 20), Committed(21, 30), Validated(30, 0.25),
+                                       Validated(20, 0.375), Moved(v1::RUN_STATE_RUNNING), Moved(v1::RUN_STATE_COMPLETED)};
   for (const JournalBatch& batch : history) Write(batch);
   const auto whole = Tree();
-  ASSERT_GE(whole.size(), 9u);
+  ASSERT_GE(whole.size(), 10u);
+  ASSERT_EQ(whole.count("validation_loss.csv"), 1u);
   // Dies after `seen` batches were projected and the others only journaled; then the power goes as well.
   for (size_t seen = 0; seen <= history.size(); ++seen) {
     MemoryFileSystem other;
@@ -193,6 +204,31 @@ TEST_F(ProjectorTest, Preview_IsCopiedFromItsBlob) {
   artifact.set_blob_digest(digest);
   Write(batch);
   EXPECT_EQ(Read("previews/zesko-20-1.png"), "a picture");
+}
+
+TEST_F(ProjectorTest, ValidationLosses_HaveAFileInOrderOfTheirSteps) {
+  Write(Submitted());
+  Write(Committed(1, 10));
+  EXPECT_THAT(Read("validation_loss.csv"), HasSubstr("NOT_FOUND")) << "the run asks for none";
+  Write(Validated(10, 0.125));
+  Write(Committed(11, 30));
+  Write(Validated(30, 0.0625));
+  Write(Validated(20, 0.1));  // of a worker that was cut off
+  // One picture and a batch of four: an epoch is one step.
+  EXPECT_EQ(Read("validation_loss.csv"),
+            "step,epoch,epoch_step,validation_loss\n10,9,0,0.1250000\n20,19,0,0.1000000\n30,29,0,0.0625000\n");
+  EXPECT_EQ(Read("textual_inversion_loss.csv"), Csv(30)) << "has its own file";
+}
+
+TEST_F(ProjectorTest, ValidationLossOnAFullDisk_IsWrittenWithTheNextCommit) {
+  Write(Submitted());
+  projector_->Flush();
+  fs_.SetCapacity(0);
+  Write(Validated(10, 0.125));
+  projector_->Flush();
+  fs_.ClearFaults();
+  Write(Committed(1, 10));
+  EXPECT_THAT(Read("validation_loss.csv"), HasSubstr("10,9,0,0.1250000"));
 }
 
 TEST_F(ProjectorTest, FolderRemovedAfterTheEnd_StaysAway) {

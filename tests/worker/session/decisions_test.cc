@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/support/status_matchers.h"
+#include "worker/session/blame.h"
 #include "worker/session/gather_header.h"
 #include "worker/session/record_book.h"
 
@@ -156,6 +157,15 @@ TEST(ClassifyTest, EveryKindOfTrouble) {
   EXPECT_EQ(Classify(FailedPrecondition("another instruction set")), Trouble::kDevice);
   EXPECT_EQ(Classify(absl::ResourceExhaustedError("x")), Trouble::kDevice);
   EXPECT_EQ(Classify(Internal("x")), Trouble::kDevice);
+}
+
+TEST(BlameTest, MarksErrorsAboutInputsOnly) {
+  EXPECT_EQ(BlamedRun(BlameRun(DataLoss("bad state"), "r1")), "r1");
+  EXPECT_EQ(BlamedRun(Annotate(BlameRun(InvalidArgument("no word"), "r2"), "run 'x'")), "r2");
+  EXPECT_EQ(BlamedRun(BlameRun(Internal("out of memory"), "r1")), "") << "this worker's own";
+  EXPECT_EQ(BlamedRun(BlameRun(Unavailable("the coordinator is away"), "r1")), "");
+  EXPECT_OK(BlameRun(absl::OkStatus(), "r1"));
+  EXPECT_EQ(BlamedRun(DataLoss("bad state")), "");
 }
 
 TEST(GatherHeaderTest, RoundTrips_AndRefusesWhatIsNotOne) {

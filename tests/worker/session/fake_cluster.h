@@ -123,6 +123,14 @@ class FakeCluster {
     runs_.at(run).left = false;
   }
 
+  /// The journal holds garbage as this run's last state, far beyond what any worker has.
+  void DamageCommit(const std::string& run) {
+    MutexLock lock(mutex_);
+    RunBook& book = runs_.at(run);
+    book.steps.resize(book.spec.training().steps() - 1);
+    book.state = "garbage";
+  }
+
   /// A new roster for all runs that step.
   void NewRoster(const std::vector<std::string>& members, const std::string& team = "team") {
     v1::Assignment assignment;

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "common/base/hash.h"
+#include "worker/session/blame.h"
 
 namespace neolog::testing {
 namespace {
@@ -27,6 +28,10 @@ absl::Status FakeTrainer::Prepare(const v1::Assignment& assignment) {
     if (model_ != assigned.spec().model().path()) ++model_loads;
     model_ = assigned.spec().model().path();
     runs_.push_back({.spec = assigned.spec(), .fold = Sha256Hex(std::to_string(assigned.spec().training().seed()))});
+    if (const auto bad = options_.bad_runs.find(assigned.spec().name()); bad != options_.bad_runs.end()) {
+      runs_.clear();
+      return session::BlameRun(bad->second, assigned.run_id());
+    }
     if (!assigned.committed_state().empty()) RETURN_IF_ERROR(LoadState(runs_.size() - 1, assigned.committed_state()));
   }
   return absl::OkStatus();
@@ -108,6 +113,7 @@ absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::Microbatch
     const auto until = std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(options_.microbatch_time);
     {
       MutexLock lock(mutex_);
+      while (!interrupted_ && options_.hangs_at != 0 && runs_[place.run].step + 1 >= options_.hangs_at) changed_.Wait(mutex_);
       while (!interrupted_ && options_.microbatch_time > absl::ZeroDuration() && changed_.WaitUntil(mutex_, until)) {
       }
       if (interrupted_) {

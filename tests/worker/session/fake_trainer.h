@@ -15,6 +15,8 @@ namespace neolog::testing {
 
 /// How a FakeTrainer behaves.
 struct FakeTrainerOptions {
+  /// A microbatch of this step and of later ones never ends, until interrupted; 0: none.
+  uint64_t hangs_at = 0;
   /// How long a microbatch takes, interruptible.
   absl::Duration microbatch_time = absl::ZeroDuration();
   /// Run name -> step whose loss is not finite.
@@ -26,6 +28,8 @@ struct FakeTrainerOptions {
   uint32_t artifacts = 0;
   /// What Prepare returns instead of working.
   absl::Status prepare_error;
+  /// Run name -> what Prepare finds wrong with that run.
+  std::map<std::string, absl::Status> bad_runs;
 };
 
 /// A session::Trainer without a model: a run's state is a hash that folds every gathered payload in order, so any
@@ -51,6 +55,7 @@ class FakeTrainer : public session::Trainer {
   absl::Status LoadState(size_t run, std::string_view bytes) override;
   uint32_t ArtifactCount(size_t run) const override;
   absl::StatusOr<Artifact> MakeArtifact(size_t run, uint32_t index) override;
+  uint64_t Progress() const override { return static_cast<uint64_t>(microbatches.load()); }
   void Interrupt() override;
 
   /// Counts, from any thread.

@@ -284,6 +284,58 @@ TEST(SessionTest, InputsThatCannotBeUsed_AreReported) {
   EXPECT_THAT(cluster.pack_failures()[0].failure().message(), HasSubstr("no text encoder"));
 }
 
+TEST(SessionTest, RunThatCannotBeUsed_FailsAlone_AndItsPackmatesGoOn) {
+  const v1::RunSpec good = FakeRunSpec("good", 40, 3);
+  FakeCluster cluster({.bad_runs = {{"bad", DataLoss("the committed state does not fit its hash")}}});
+  cluster.AddRun(good);
+  cluster.AddRun(FakeRunSpec("bad", 40, 2));
+  AddWorkers(cluster, 2);
+  cluster.NewRoster(Names(2));
+  ASSERT_TRUE(cluster.WaitLeft("bad"));
+  EXPECT_EQ(cluster.Book("bad").failure.kind(), v1::RunFailure::KIND_BAD_INPUT);
+  EXPECT_THAT(cluster.Book("bad").failure.message(), HasSubstr("does not fit its hash"));
+  EXPECT_THAT(cluster.pack_failures(), IsEmpty());
+  cluster.NewRoster(Names(2));
+  ASSERT_TRUE(cluster.WaitCommitted("good", 40));
+  EXPECT_EQ(cluster.Book("good").state, FakeFinalState(good, 40));
+}
+
+TEST(SessionTest, DamagedCommittedState_IsBlamedOnItsRun) {
+  // The second roster brings a state that nobody can read: regrouping keeps the model, so Prepare never sees it.
+  FakeCluster cluster({.microbatch_time = absl::Microseconds(300)});
+  cluster.AddRun(FakeRunSpec("good", 5000, 2));
+  cluster.AddRun(FakeRunSpec("bad", 5000, 2));
+  AddWorkers(cluster, 1);
+  cluster.NewRoster(Names(1));
+  ASSERT_TRUE(cluster.WaitCommitted("bad", 3));
+  cluster.DamageCommit("bad");
+  cluster.NewRoster(Names(1));
+  ASSERT_TRUE(cluster.WaitLeft("bad"));
+  EXPECT_EQ(cluster.Book("bad").failure.kind(), v1::RunFailure::KIND_BAD_INPUT);
+  EXPECT_THAT(cluster.pack_failures(), IsEmpty());
+}
+
+TEST(SessionTest, HungMember_IsToldFromThoseThatWaitForIt_AndTheyGoOnWithoutIt) {
+  const v1::RunSpec spec = FakeRunSpec("zesko", 60, 4);
+  FakeCluster cluster;
+  cluster.AddRun(spec);
+  cluster.AddWorker("w0");
+  cluster.AddWorker("w1", {.hangs_at = 10});
+  cluster.NewRoster(Names(2));
+  const auto progress = [&](const char* id) { return cluster.session(id)->Progress(); };
+  ASSERT_TRUE(cluster.WaitUntil([&](FakeCluster&) {
+    return progress("w0").waits_for() == v1::Heartbeat::WAITS_FOR_PEERS && progress("w1").steps_size() == 1 &&
+           progress("w1").steps(0) == 9;
+  }));
+  EXPECT_EQ(progress("w1").waits_for(), v1::Heartbeat::WAITS_FOR_NOTHING) << "it computes, or so it seems";
+  EXPECT_EQ(progress("w1").phase(), "stepping");
+  const uint64_t stands_at = progress("w1").progress();
+  cluster.NewRoster({"w0"});
+  ASSERT_TRUE(cluster.WaitCommitted("zesko", 60));
+  EXPECT_EQ(cluster.Book("zesko").state, FakeFinalState(spec, 60));
+  EXPECT_GE(progress("w1").progress(), stands_at);
+}
+
 TEST(SessionTest, RevokedIncarnation_WaitsAndGoesOnUnderTheNewOne_KeepingTheModel) {
   const v1::RunSpec spec = FakeRunSpec("zesko", 100, 2);
   FakeCluster cluster({.microbatch_time = absl::Microseconds(300)});

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "common/storage/model_fingerprint.h"
 #include "common/text/prompts.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
@@ -32,7 +33,9 @@ v1::RunSpec DemoSpec(const std::string& name, const std::string& object, MemoryB
   spec.set_name(name);
   spec.mutable_model()->set_path(neolog::testing::SourcePath("configs/demo/model"));
   spec.mutable_model()->set_precision("fp32");
-  spec.mutable_model()->set_fingerprint("demo");
+  static const std::string fingerprint =
+      ModelFingerprint(spec.model().path(), ModelFiles(spec.model().path()), "").value_or("");
+  spec.mutable_model()->set_fingerprint(fingerprint);
   v1::WordSpec* word = spec.add_word();
   word->set_name(object);
   word->set_vectors(1);

@@ -12,6 +12,7 @@
 #include "common/image/png.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/train/demo_pack.h"
+#include "worker/session/blame.h"
 
 namespace neolog::train {
 namespace {
@@ -259,6 +260,41 @@ TEST_F(PackTrainerTest, Posteriors_AreAskedForWhenAStepNeedsThem_AndOnce) {
   EXPECT_TRUE(LatentsAskedFor(*trainer, 3).empty());
 }
 
+TEST_F(PackTrainerTest, UnusableRun_IsBlamedAlone_UnusableModelIsNot) {
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  const auto blamed = [&](auto change) {
+    v1::Assignment assignment = AssignmentOf({Spec(), OtherSpec()});
+    change(assignment);
+    return session::BlamedRun((*trainer)->Prepare(assignment));
+  };
+  using A = v1::Assignment;
+  EXPECT_EQ(blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }), "zesko");
+  EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->mutable_spec()->clear_word(); }), "wimbra");
+  EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->set_committed_state("garbage"); }), "wimbra");
+  EXPECT_EQ(blamed([](A& a) {
+              for (auto& run : *a.mutable_runs()) run.mutable_spec()->mutable_model()->set_path("no/such/model");
+            }),
+            "")
+      << "another worker may have it";
+}
+
+TEST_F(PackTrainerTest, OtherModelAtTheSamePath_IsRefusedNamingBoth) {
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  v1::Assignment assignment = AssignmentOf({Spec()});
+  v1::ModelSpec* model = assignment.mutable_runs(0)->mutable_spec()->mutable_model();
+  const std::string found = model->fingerprint();
+  ASSERT_EQ(found.size(), 64u);
+  ASSERT_OK((*trainer)->Prepare(assignment));
+  model->set_fingerprint(std::string(64, 'a'));
+  const absl::Status refused = (*trainer)->Prepare(assignment);
+  EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument,
+                                AllOf(HasSubstr(found), HasSubstr(model->fingerprint()), HasSubstr(model->path()),
+                                      HasSubstr("submit it again"))));
+  EXPECT_EQ(session::BlamedRun(refused), "") << "it is this machine's copy";
+}
+
 TEST_F(PackTrainerTest, Flip_HasPosteriorsOfItsOwn) {
   v1::RunSpec spec = Spec();
   spec.mutable_data()->set_flip(true);
@@ -267,6 +303,20 @@ TEST_F(PackTrainerTest, Flip_HasPosteriorsOfItsOwn) {
   EXPECT_EQ(flipped.size(), 12u);
   auto plain = Train({Spec("plain")});
   for (const std::string& key : LatentsAskedFor(*plain, 3)) EXPECT_TRUE(flipped.contains(key));
+}
+
+TEST_F(PackTrainerTest, PictureThatCannotBeUsed_IsBlamedOnItsRun) {
+  v1::RunSpec bad = OtherSpec();
+  for (v1::Sample& sample : *bad.mutable_data()->mutable_samples()) sample.set_image_digest(blobs_.Put("no picture").value());
+  auto trainer = CreatePackTrainer({.blobs = &blobs_});
+  ASSERT_OK(trainer);
+  ASSERT_OK((*trainer)->Prepare(AssignmentOf({Spec(), bad})));
+  absl::Status status;
+  for (const std::string& key : (*trainer)->MissingLatents({0, (*trainer)->MicrobatchCount()})) {
+    if (const auto bytes = (*trainer)->EncodeLatent(key); !bytes.ok()) status = bytes.status();
+  }
+  EXPECT_THAT(status, StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(".png")));
+  EXPECT_EQ(session::BlamedRun(status), "wimbra");
 }
 
 TEST_F(PackTrainerTest, ValidationAsksForEveryPicture) {
