@@ -243,11 +243,14 @@ TEST_F(PackTrainerTest, UnusableRun_IsBlamedAlone_UnusableModelIsNot) {
     return session::BlamedRun((*trainer)->Prepare(assignment));
   };
   using A = v1::Assignment;
-  EXPECT_EQ(blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }), "zesko");
+  EXPECT_EQ(
+      blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }),
+      "zesko");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->mutable_spec()->clear_word(); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->set_committed_state("garbage"); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) {
-              for (auto& run : *a.mutable_runs()) run.mutable_spec()->mutable_model()->set_path("no/such/model");
+              for (auto& run : *a.mutable_runs())
+                run.mutable_spec()->mutable_model()->set_path("no/such/model");
             }),
             "")
       << "another worker may have it";
@@ -264,8 +267,8 @@ TEST_F(PackTrainerTest, OtherModelAtTheSamePath_IsRefusedNamingBoth) {
   model->set_fingerprint(std::string(64, 'a'));
   const absl::Status refused = (*trainer)->Prepare(assignment);
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument,
-                                AllOf(HasSubstr(found), HasSubstr(model->fingerprint()), HasSubstr(model->path()),
-                                      HasSubstr("submit it again"))));
+                                AllOf(HasSubstr(found), HasSubstr(model->fingerprint()),
+                                      HasSubstr(model->path()), HasSubstr("submit it again"))));
   EXPECT_EQ(session::BlamedRun(refused), "") << "it is this machine's copy";
 }
 
