@@ -91,7 +91,9 @@ TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
   three.mutable_training()->set_batch_size(3);
   auto short_batch = Train({three});
   auto full_batch = Train({four});
+  const uint64_t progress = short_batch->Progress();
   const std::string payload = short_batch->ComputeMicrobatches({0, 2}).value();
+  EXPECT_EQ(short_batch->Progress(), progress + 2) << "a microbatch each";
   ASSERT_EQ(payload.size(), short_batch->PayloadSize({0, 2}));
   EXPECT_EQ(payload, full_batch->ComputeMicrobatches({0, 2}).value().substr(0, payload.size()));
 }
@@ -347,7 +349,9 @@ TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
   Step(*trainer);
   ASSERT_EQ(trainer->ArtifactCount(0), 2u);
   const std::string state = trainer->SaveState(0);
+  const uint64_t progress = trainer->Progress();
   const auto first = trainer->MakeArtifact(0, 0);
+  EXPECT_GE(trainer->Progress(), progress + 3) << "it moves with every step of the sampler";
   const auto second = trainer->MakeArtifact(0, 1);
   ASSERT_OK(first);
   ASSERT_OK(second);
