@@ -1,14 +1,13 @@
 #include "common/storage/model_fingerprint.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <string_view>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "common/base/hash.h"
 #include "common/storage/durable_write.h"
@@ -25,7 +24,8 @@ absl::StatusOr<std::string> HashFile(const std::string& path) {
   if (!file) return NotFound(fmt::format("'{}' cannot be read", path));
   Sha256 hash;
   std::string buffer(1 << 20, '\0');
-  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) || file.gcount() > 0) {
+  while (file.read(buffer.data(), static_cast<std::streamsize>(buffer.size())) ||
+         file.gcount() > 0) {
     hash.Update(std::string_view(buffer.data(), static_cast<size_t>(file.gcount())));
   }
   if (file.bad()) return DataLoss(fmt::format("reading '{}' failed", path));
@@ -49,7 +49,8 @@ std::vector<std::string> ModelFiles(const std::string& folder) {
   return files;
 }
 
-absl::StatusOr<std::string> ModelFingerprint(const std::string& folder, const std::vector<std::string>& files,
+absl::StatusOr<std::string> ModelFingerprint(const std::string& folder,
+                                             const std::vector<std::string>& files,
                                              const std::string& cache_file) {
   Json cache;
   {
@@ -63,7 +64,8 @@ absl::StatusOr<std::string> ModelFingerprint(const std::string& folder, const st
     std::error_code error;
     const std::string path = (fs::canonical(folder, error) / name).string();
     struct stat info = {};
-    if (error || stat(path.c_str(), &info) != 0) return NotFound(fmt::format("'{}/{}' cannot be read", folder, name));
+    if (error || stat(path.c_str(), &info) != 0)
+      return NotFound(fmt::format("'{}/{}' cannot be read", folder, name));
     const Json key = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
     const auto known = cache.find(path);
     std::string digest;
@@ -78,7 +80,8 @@ absl::StatusOr<std::string> ModelFingerprint(const std::string& folder, const st
     summary += name + '\0' + digest + '\n';
   }
   // A cache that cannot be written costs time the next time, nothing else.
-  if (changed && !cache_file.empty()) WriteFileDurably(*MakePosixFileSystem(), cache_file, cache.dump()).IgnoreError();
+  if (changed && !cache_file.empty())
+    WriteFileDurably(*MakePosixFileSystem(), cache_file, cache.dump()).IgnoreError();
   return Sha256Hex(summary);
 }
 

@@ -28,10 +28,12 @@ bool WaitForFile(const std::string& path, absl::Duration timeout) {
   const auto deadline = steady_clock::now() + absl::ToChronoMilliseconds(timeout);
   // Watched before the first look: nothing that happens in between is missed.
   const int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-  if (fd >= 0) inotify_add_watch(fd, folder.c_str(), IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF);
+  if (fd >= 0)
+    inotify_add_watch(fd, folder.c_str(), IN_CREATE | IN_MOVED_TO | IN_DELETE_SELF | IN_MOVE_SELF);
   bool found = false;
   while (!(found = Exists(path)) && Exists(folder)) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - steady_clock::now());
     if (left.count() <= 0) break;
     pollfd woken = {fd, POLLIN, 0};  // a descriptor of -1 only waits
     poll(&woken, 1, static_cast<int>(std::min(left, kLookAnyway).count()));

@@ -104,7 +104,10 @@ Effects Engine::OnTick(const Moment& now) {
 void Engine::EndHangs(Turn& turn) {
   for (const HangDecision& decision : DecideHangs(options_, state_)) {
     for (const std::string& id : decision.hung) {
-      state_.workers.at(id).hung = decision.reason;
+      Worker& worker = state_.workers.at(id);
+      worker.hung = decision.reason;
+      // Once may have been a file server. One that hangs whenever it is asked would hold up the team again and again.
+      if (++worker.hangs > 1) state_.teams.at(decision.team_id).barred.insert(IncarnationOf(worker.identity));
       turn.worker_events.emplace_back(id, fmt::format("'{}' is hung: {}", id, decision.reason));
     }
     // What they said counts for the roster they said it under.

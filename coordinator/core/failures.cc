@@ -21,7 +21,8 @@ const Worker* PreparedMember(const ClusterState& state, const Team& team, const 
 }
 
 /// Whether some worker but `reporter`, busy or not, could train the run.
-bool AnotherCould(const ClusterState& state, const Team& team, const Run& run, const Worker& reporter) {
+bool AnotherCould(const ClusterState& state, const Team& team, const Run& run,
+                  const Worker& reporter) {
   return std::any_of(state.workers.begin(), state.workers.end(), [&](const auto& entry) {
     const Worker& worker = entry.second;
     if (worker.lost || SameIdentity(worker.identity, reporter.identity)) return false;
@@ -52,14 +53,16 @@ FailureDecision DecideFailure(const ClusterState& state, const Team& team, const
       decision.kind = Kind::kFailRun;
       return decision;
     }
-    decision.dropped_because = fmt::format("'{}' cannot use run '{}' although '{}' can: {}", id, report.run_id(),
-                                  other->identity.worker_id(), report.failure().message());
+    decision.dropped_because =
+        fmt::format("'{}' cannot use run '{}' although '{}' can: {}", id, report.run_id(),
+                    other->identity.worker_id(), report.failure().message());
   } else {
     decision.dropped_because = fmt::format("'{}' cannot go on: {}", id, report.failure().message());
   }
   decision.kind = Kind::kDropWorker;
   for (const std::string& run_id : decision.run_ids) {
-    if (!AnotherCould(state, team, state.runs.at(run_id), reporter)) decision.stranded.push_back(run_id);
+    if (!AnotherCould(state, team, state.runs.at(run_id), reporter))
+      decision.stranded.push_back(run_id);
   }
   return decision;
 }

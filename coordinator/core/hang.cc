@@ -30,7 +30,8 @@ absl::Duration HangLimit(const CoreOptions& options, const ClusterState& state, 
     const auto& times = state.runs.at(run_id).step_times;
     step = std::max(step, Median({times.begin(), times.end()}));
   }
-  if ((phase != "stepping" && phase != "regrouping") || step == absl::ZeroDuration()) return options.hang_limit_unknown;
+  if ((phase != "stepping" && phase != "regrouping") || step == absl::ZeroDuration())
+    return options.hang_limit_unknown;
   return std::max(options.hang_limit, options.hang_steps * step);
 }
 
@@ -57,16 +58,18 @@ std::vector<HangDecision> DecideHangs(const CoreOptions& options, const ClusterS
       all_wait = all_wait && over && heartbeat.waits_for() == v1::Heartbeat::WAITS_FOR_PEERS;
       if (!over || heartbeat.waits_for() != v1::Heartbeat::WAITS_FOR_NOTHING) continue;
       decision.hung.push_back(found->first);
-      decision.reason += fmt::format("{}'{}' has made no progress for {:.0f} s while {} (limit {:.0f} s)",
-                                     decision.reason.empty() ? "" : "; ", found->first, absl::ToDoubleSeconds(still),
-                                     heartbeat.phase(), absl::ToDoubleSeconds(limit));
+      decision.reason += fmt::format(
+          "{}'{}' has made no progress for {:.0f} s while {} (limit {:.0f} s)",
+          decision.reason.empty() ? "" : "; ", found->first, absl::ToDoubleSeconds(still),
+          heartbeat.phase(), absl::ToDoubleSeconds(limit));
     }
     if (!decision.hung.empty()) {
       decisions.push_back(std::move(decision));
     } else if (all_wait) {
       decision.rebuild = true;
-      decision.reason = fmt::format("every member has waited for the others for {:.0f} s: same members, new links",
-                                    absl::ToDoubleSeconds(shortest));
+      decision.reason = fmt::format(
+          "every member has waited for the others for {:.0f} s: same members, new links",
+          absl::ToDoubleSeconds(shortest));
       decisions.push_back(std::move(decision));
     }
   }

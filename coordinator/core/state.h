@@ -76,7 +76,7 @@ struct Team {
 
   std::set<std::string> done;  // members (by worker id) that have nothing left to do
   std::set<Incarnation> prepared;  // have shown that they can compute the pack
-  std::set<Incarnation> barred;    // may not come back: their links broke too often
+  std::set<Incarnation> barred;    // may not come back: their links broke too often, or they hung twice
   uint32_t rebuilds_without_commit = 0;  // rosters made only because links between live members broke
 };
 
@@ -103,6 +103,7 @@ struct Worker {
   v1::Heartbeat heartbeat;
   SteadyTime still_since;        // since when heartbeats have said the same
   std::string hung;              // set while it is taken for hung: why
+  uint32_t hangs = 0;            // how often it was
   std::optional<Suspicion> suspicion;
 
   bool live() const { return !lost; }

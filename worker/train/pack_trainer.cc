@@ -74,7 +74,8 @@ class PackTrainer : public session::Trainer {
     for (const v1::RunAssignment& run : assignment.runs()) {
       if (const absl::Status added = AddRun(run); !added.ok()) {
         Clear();
-        return session::BlameRun(Annotate(added, fmt::format("run '{}'", run.spec().name())), run.run_id());
+        return session::BlameRun(Annotate(added, fmt::format("run '{}'", run.spec().name())),
+                                 run.run_id());
       }
     }
     KeepLatentsInUse();
@@ -289,7 +290,8 @@ class PackTrainer : public session::Trainer {
     return absl::OkStatus();
   }
 
-  // Another model at the same path would train silently, and no team member would notice: each may have its own copy.
+  // Another model at the same path would train silently, and no team member would notice: each may
+  // have its own copy.
   absl::Status CheckFingerprint(const v1::ModelSpec& spec) const {
     if (spec.fingerprint().empty()) return absl::OkStatus();
     ASSIGN_OR_RETURN_WITH(
@@ -297,10 +299,11 @@ class PackTrainer : public session::Trainer {
         ModelFingerprint(spec.path(), ModelFiles(spec.path()), options_.fingerprint_cache),
         fmt::format("checking the model '{}'", spec.path()));
     if (found == spec.fingerprint()) return absl::OkStatus();
-    return InvalidArgument(fmt::format(
-        "the model '{}' has fingerprint {} on this machine, but the run was made with {}: copy the files that it was "
-        "submitted with there, or submit it again with this model",
-        spec.path(), found, spec.fingerprint()));
+    return InvalidArgument(
+        fmt::format("the model '{}' has fingerprint {} on this machine, but the run was made with "
+                    "{}: copy the files that it was "
+                    "submitted with there, or submit it again with this model",
+                    spec.path(), found, spec.fingerprint()));
   }
 
   absl::Status AddRun(const v1::RunAssignment& assigned) {

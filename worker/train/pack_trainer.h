@@ -15,7 +15,8 @@ struct PackTrainerOptions {
   int threads = 1;
   /// "cpu" or "cuda:N".
   std::string device = "cpu";
-  /// Keeps the hashes of model files between processes (common/storage/model_fingerprint.h); empty: nothing is kept.
+  /// Keeps the hashes of model files between processes (common/storage/model_fingerprint.h); empty:
+  /// nothing is kept.
   std::string fingerprint_cache;
   /// Where pictures come from; must outlive the trainer.
   BlobStore* blobs = nullptr;
@@ -30,8 +31,8 @@ struct PackTrainerOptions {
 /// A payload holds, per sample in order, its loss (mean squared error over channels and positions)
 /// and the gradient of that loss, [1 + K * D] float32.
 ///
-/// A model is loaded only when its files have the fingerprint that the run was made for (InvalidArgument naming both
-/// otherwise); a run without one is not checked.
+/// A model is loaded only when its files have the fingerprint that the run was made for
+/// (InvalidArgument naming both otherwise); a run without one is not checked.
 ///
 /// An empty profile is filled in from the first run's settings; of a filled one, instruction set
 /// and libtorch build must be this machine's (FailedPrecondition otherwise). An empty `attention`

@@ -44,7 +44,8 @@ class ModelFingerprintTest : public ::testing::Test {
 
 TEST_F(ModelFingerprintTest, Files_AreThoseThatMakeTheModel) {
   EXPECT_THAT(ModelFiles(dir_.File("model")),
-              ElementsAre("model_index.json", "tokenizer/merges.txt", "unet/config.json", "unet/weights.safetensors"));
+              ElementsAre("model_index.json", "tokenizer/merges.txt", "unet/config.json",
+                          "unet/weights.safetensors"));
   EXPECT_THAT(ModelFiles(dir_.File("none")), ElementsAre("model_index.json"));
 }
 

@@ -41,10 +41,16 @@ TEST(WaitForFileTest, FolderThatIsRemoved_EndsTheWait) {
 
 TEST(PollUntilTest, AsksAtOnceAndUntilItIsTrueOrTooLate) {
   int asked = 0;
-  EXPECT_TRUE(PollUntil([&] { return ++asked == 1; }, kLong, kLong)) << "no pause before the first look";
+  EXPECT_TRUE(PollUntil([&] { return ++asked == 1; }, kLong, kLong))
+      << "no pause before the first look";
   EXPECT_TRUE(PollUntil([&] { return ++asked == 4; }, absl::Microseconds(1), kLong));
   EXPECT_EQ(asked, 4);
-  EXPECT_FALSE(PollUntil([&] { ++asked; return false; }, absl::Microseconds(1), absl::ZeroDuration()));
+  EXPECT_FALSE(PollUntil(
+      [&] {
+        ++asked;
+        return false;
+      },
+      absl::Microseconds(1), absl::ZeroDuration()));
   EXPECT_EQ(asked, 5);
 }
 

@@ -8,9 +8,9 @@
 namespace neolog::coordinator {
 namespace {
 
+using testing::Cluster;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using testing::Cluster;
 using testing::MakeSpec;
 
 v1::RunFailure BadInput(const std::string& message) {
@@ -50,8 +50,9 @@ TEST(Failures, NewcomerThatCannotPrepare_IsDroppedWithReasonAndTheOthersGoOn) {
     bool names_the_run;
     const char* reason;
   };
-  for (const Case& c : {Case{"its own", false, "'w1' cannot go on: no model at '/models/tiny'"},
-                        Case{"a run that the others can", true, "although 'w0' can: no model at '/models/tiny'"}}) {
+  for (const Case& c :
+       {Case{"its own", false, "'w1' cannot go on: no model at '/models/tiny'"},
+        Case{"a run that the others can", true, "although 'w0' can: no model at '/models/tiny'"}}) {
     SCOPED_TRACE(c.name);
     Cluster cluster;
     cluster.Join("w0");
@@ -62,7 +63,8 @@ TEST(Failures, NewcomerThatCannotPrepare_IsDroppedWithReasonAndTheOthersGoOn) {
     cluster.Commit("w0", run, 1, 5);
     cluster.Join("w1");
     ASSERT_THAT(cluster.Members(), ElementsAre("w0", "w1"));
-    cluster.Report("w1", "failed", c.names_the_run ? run : "", {}, BadInput("no model at '/models/tiny'"));
+    cluster.Report("w1", "failed", c.names_the_run ? run : "", {},
+                   BadInput("no model at '/models/tiny'"));
     EXPECT_EQ(cluster.run(run).state, v1::RUN_STATE_RUNNING);
     EXPECT_THAT(cluster.Members(), ElementsAre("w0"));
     EXPECT_EQ(cluster.TakeAssignment("w1").runs_size(), 0) << "idle";

@@ -8,10 +8,10 @@
 namespace neolog::coordinator {
 namespace {
 
+using testing::Cluster;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::Cluster;
 using testing::MakeSpec;
 
 constexpr auto kNothing = v1::Heartbeat::WAITS_FOR_NOTHING;
@@ -70,15 +70,30 @@ TEST_F(HangTest, MemberWhoseComputingStandsStill_LeavesAndTheOneThatWaitsForItGo
   EXPECT_THAT(cluster_.Members(), ElementsAre("w0", "w1"));
   Live(absl::Seconds(3), {{"w0", kPeers}, {"w1", kNothing}});
   EXPECT_THAT(cluster_.Members(), ElementsAre("w0"));
-  EXPECT_THAT(cluster_.team().roster.reason(), HasSubstr("'w1' has made no progress for 30 s while stepping"));
+  EXPECT_THAT(cluster_.team().roster.reason(),
+              HasSubstr("'w1' has made no progress for 30 s while stepping"));
   EXPECT_EQ(cluster_.run(run_).state, v1::RUN_STATE_RUNNING);
   EXPECT_EQ(cluster_.TakeAssignment("w1").runs_size(), 0);
   EXPECT_EQ(StatusOf("w1").state(), "hung");
   EXPECT_THAT(StatusOf("w1").reason(), HasSubstr("no progress for 30 s"));
   Live(absl::Seconds(60), {{.id = "w0", .moves = true}, {"w1", kNothing}});
-  EXPECT_THAT(cluster_.Members(), ElementsAre("w0")) << "it is not taken in again while it stands still";
-  Live(absl::Seconds(1), {{.id = "w0", .moves = true}, {.id = "w1", .phase = "idle", .moves = true}});
+  EXPECT_THAT(cluster_.Members(), ElementsAre("w0"))
+      << "it is not taken in again while it stands still";
+  Live(absl::Seconds(1),
+       {{.id = "w0", .moves = true}, {.id = "w1", .phase = "idle", .moves = true}});
   EXPECT_THAT(cluster_.Members(), ElementsAre("w0", "w1")) << "its kernel ended after all";
+}
+
+TEST_F(HangTest, MemberThatHangsAgain_IsNotTakenBackByItsTeam) {
+  Train(3, absl::Seconds(1));
+  for (int hang = 1; hang <= 2; ++hang) {
+    ASSERT_THAT(cluster_.Members(), ElementsAre("w0", "w1")) << "before hang " << hang;
+    Live(absl::Seconds(32), {{"w0", kPeers}, {"w1", kNothing}});
+    ASSERT_THAT(cluster_.Members(), ElementsAre("w0"));
+    Live(absl::Seconds(1), {{.id = "w0", .moves = true}, {.id = "w1", .phase = "idle", .moves = true}});
+  }
+  EXPECT_THAT(cluster_.Members(), ElementsAre("w0"));
+  EXPECT_EQ(StatusOf("w1").state(), "idle");
 }
 
 TEST_F(HangTest, LongSteps_GiveALongerLimit) {
@@ -103,7 +118,8 @@ TEST_F(HangTest, EveryoneWaitsForTheOthers_TheSameMembersGetNewLinks) {
   Live(absl::Seconds(31), {{"w0", kPeers}, {"w1", kPeers}});
   EXPECT_THAT(cluster_.Members(), ElementsAre("w0", "w1"));
   EXPECT_EQ(cluster_.team().roster.version(), 2u);
-  EXPECT_THAT(cluster_.team().roster.reason(), HasSubstr("every member has waited for the others for 30 s"));
+  EXPECT_THAT(cluster_.team().roster.reason(),
+              HasSubstr("every member has waited for the others for 30 s"));
 }
 
 TEST_F(HangTest, WaitingForTheCoordinator_IsNobodysFault) {
@@ -115,13 +131,15 @@ TEST_F(HangTest, WaitingForTheCoordinator_IsNobodysFault) {
 TEST_F(HangTest, StoppedCoordinator_AccusesNobody) {
   Train(3, absl::Seconds(1));
   Live(absl::Seconds(5), {{"w0", kPeers}, {"w1", kNothing}});
-  // No tick and no heartbeat for a minute, as after SIGSTOP; the first thing it hears is that everybody lives.
+  // No tick and no heartbeat for a minute, as after SIGSTOP; the first thing it hears is that
+  // everybody lives.
   ClusterState state = cluster_.engine().state();
   EXPECT_THAT(DecideHangs(CoreOptions(), state), IsEmpty());
   state.workers.at("w1").still_since -= absl::Seconds(60);
   ASSERT_EQ(DecideHangs(CoreOptions(), state).size(), 1u);
   state.workers.at("w1").last_heartbeat -= absl::Seconds(60);
-  EXPECT_THAT(DecideHangs(CoreOptions(), state), IsEmpty()) << "time counts up to the last heartbeat";
+  EXPECT_THAT(DecideHangs(CoreOptions(), state), IsEmpty())
+      << "time counts up to the last heartbeat";
 }
 
 TEST_F(HangTest, OnlyMemberHangs_TheRunWaitsUntilItMovesAgain) {
@@ -148,7 +166,8 @@ TEST_F(HangTest, OnlyMemberHangs_TheRunWaitsUntilItMovesAgain) {
 TEST(MedianTest, IsTheMiddle) {
   EXPECT_EQ(Median({}), absl::ZeroDuration());
   EXPECT_EQ(Median({absl::Seconds(5)}), absl::Seconds(5));
-  EXPECT_EQ(Median({absl::Seconds(90), absl::Seconds(1), absl::Seconds(2)}), absl::Seconds(2)) << "a regroup is no step";
+  EXPECT_EQ(Median({absl::Seconds(90), absl::Seconds(1), absl::Seconds(2)}), absl::Seconds(2))
+      << "a regroup is no step";
 }
 
 }  // namespace

@@ -94,7 +94,10 @@ TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
   three.mutable_training()->set_batch_size(3);
   auto short_batch = Train({three});
   auto full_batch = Train({four});
+  ASSERT_OK(Compute(*short_batch, {0, 2}));
+  const uint64_t progress = short_batch->Progress();
   const std::string payload = Compute(*short_batch, {0, 2}).value();
+  EXPECT_EQ(short_batch->Progress(), progress + 2) << "a microbatch each";
   ASSERT_EQ(payload.size(), short_batch->PayloadSize({0, 2}));
   EXPECT_EQ(payload, Compute(*full_batch, {0, 2}).value().substr(0, payload.size()));
 }
@@ -269,11 +272,14 @@ TEST_F(PackTrainerTest, UnusableRun_IsBlamedAlone_UnusableModelIsNot) {
     return session::BlamedRun((*trainer)->Prepare(assignment));
   };
   using A = v1::Assignment;
-  EXPECT_EQ(blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }), "zesko");
+  EXPECT_EQ(
+      blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }),
+      "zesko");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->mutable_spec()->clear_word(); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->set_committed_state("garbage"); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) {
-              for (auto& run : *a.mutable_runs()) run.mutable_spec()->mutable_model()->set_path("no/such/model");
+              for (auto& run : *a.mutable_runs())
+                run.mutable_spec()->mutable_model()->set_path("no/such/model");
             }),
             "")
       << "another worker may have it";
@@ -290,8 +296,8 @@ TEST_F(PackTrainerTest, OtherModelAtTheSamePath_IsRefusedNamingBoth) {
   model->set_fingerprint(std::string(64, 'a'));
   const absl::Status refused = (*trainer)->Prepare(assignment);
   EXPECT_THAT(refused, StatusIs(absl::StatusCode::kInvalidArgument,
-                                AllOf(HasSubstr(found), HasSubstr(model->fingerprint()), HasSubstr(model->path()),
-                                      HasSubstr("submit it again"))));
+                                AllOf(HasSubstr(found), HasSubstr(model->fingerprint()),
+                                      HasSubstr(model->path()), HasSubstr("submit it again"))));
   EXPECT_EQ(session::BlamedRun(refused), "") << "it is this machine's copy";
 }
 
@@ -394,7 +400,9 @@ TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
   Step(*trainer);
   ASSERT_EQ(trainer->ArtifactCount(0), 2u);
   const std::string state = trainer->SaveState(0);
+  const uint64_t progress = trainer->Progress();
   const auto first = MakeArtifact(*trainer, 0, 0);
+  EXPECT_GE(trainer->Progress(), progress + 3) << "it moves with every step of the sampler";
   const auto second = MakeArtifact(*trainer, 0, 1);
   ASSERT_OK(first);
   ASSERT_OK(second);
