@@ -48,7 +48,10 @@ FailureDecision DecideFailure(const ClusterState& state, const Team& team, const
       decision.kind = Kind::kRunLeft;
       return decision;
     }
-    const Worker* other = PreparedMember(state, team, reporter);
+    // A member that came as far as stepping itself found something in the inputs, which are the
+    // same bytes for everyone; asking each of the others would only cost a roster each.
+    const bool newcomer = team.prepared.count(IncarnationOf(reporter.identity)) == 0;
+    const Worker* other = newcomer ? PreparedMember(state, team, reporter) : nullptr;
     if (other == nullptr) {
       decision.kind = Kind::kFailRun;
       return decision;

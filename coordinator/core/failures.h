@@ -28,9 +28,9 @@ struct FailureDecision {
 };
 
 /// Decides about a report with phase "failed" from a member of `team` under its current roster. One
-/// that names a run and says KIND_BAD_INPUT is about the run's inputs, unless another member can
-/// compute the pack: then the reporter's copy is at fault. One that names none is always about the
-/// reporter.
+/// that names a run and says KIND_BAD_INPUT is about the run's inputs, unless the reporter never
+/// came as far as computing the pack while another member can: then the reporter's copy is at
+/// fault. One that names none is always about the reporter.
 FailureDecision DecideFailure(const ClusterState& state, const Team& team, const Worker& reporter,
                               const v1::AssignmentReport& report);
 

@@ -82,6 +82,20 @@ TEST(Failures, NewcomerThatCannotPrepare_IsDroppedWithReasonAndTheOthersGoOn) {
   }
 }
 
+TEST(Failures, BadInputFoundWhileStepping_FailsTheRunAtOnce) {
+  Cluster cluster;
+  const std::string good = cluster.Submit(MakeSpec("good", 100, 2));
+  const std::string bad = cluster.Submit(MakeSpec("bad", 100, 2));
+  cluster.Join("w0");
+  cluster.Join("w1");
+  cluster.Advance(absl::Milliseconds(600));
+  for (const char* id : {"w0", "w1"}) cluster.Report(id, "stepping");
+  cluster.Report("w1", "failed", bad, {}, BadInput("picture '3.png' cannot be decoded"));
+  EXPECT_EQ(cluster.run(bad).state, v1::RUN_STATE_FAILED);
+  EXPECT_EQ(cluster.run(good).state, v1::RUN_STATE_RUNNING);
+  EXPECT_THAT(cluster.Members(), ElementsAre("w0", "w1")) << "its machine is all right";
+}
+
 TEST(Failures, NoWorkerCanPrepare_FailsTheRunWithTheLastOnesMessage) {
   Cluster cluster;
   cluster.Join("w0");
