@@ -18,6 +18,7 @@
 
 #include "common/base/process.h"
 #include "tests/integration/local_cluster.h"
+#include "tests/support/paths.h"
 
 namespace neolog {
 namespace {
@@ -131,7 +132,7 @@ TEST(DemoAttackTest, TheDemosScript_GivesTheSameBytes) {
   const testing::ScopedDir dir;
   SpawnOptions options;
   options.argv = {testing::SourcePath("configs/demo/run_demo.sh"),
-                  std::string(NEOLOG_BINARY_DIR) + "/bin", dir.File("out")};
+                  testing::ProgramPath("."), dir.File("out")};
   options.env = {{"TMPDIR", dir.path()}, {"NEOLOG_DEMO_WORKERS", "3"}};
   const auto result = RunCommand(options, absl::Minutes(20));
   ASSERT_TRUE(result.ok()) << result.status();
