@@ -41,7 +41,9 @@ if(NEOLOG_TORCH)
   endif()
   # The wheel's include folder carries an old google/protobuf and fmt: -idirafter puts it behind the system's.
   # libtorch.so would pull in CUDA, so libtorch_cpu.so and libc10.so are named by path.
+  # -fPIC and -pthread everywhere: GCC refuses a precompiled header that was made with other values of them.
   add_library(neolog_torch INTERFACE)
+  target_compile_options(neolog_torch INTERFACE -fPIC -pthread)
   target_compile_options(neolog_torch INTERFACE "SHELL:-idirafter ${_torch}/include"
                          "SHELL:-idirafter ${_torch}/include/torch/csrc/api/include")
   target_link_libraries(neolog_torch INTERFACE ${_torch}/lib/libtorch_cpu.so ${_torch}/lib/libc10.so)

@@ -25,6 +25,16 @@ function(_neolog_configure target visibility)
   target_link_libraries(${target} ${visibility} ${A_DEPS})
   if(A_TORCH)
     target_link_libraries(${target} ${visibility} neolog_torch)
+    # Reading torch's headers is most of what a file costs. Only GCC accepts one precompiled header in targets whose other
+    # definitions differ; where it refuses it, that is an error (-Winvalid-pch). Named with <>: a path would differ in
+    # every clone, and ccache would not hit. Files still include what they use: the cuda preset builds without this.
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT visibility STREQUAL "INTERFACE")
+      if(target STREQUAL "neolog_worker_torch_support")
+        target_precompile_headers(${target} PRIVATE <ATen/ATen.h>)
+      else()
+        target_precompile_headers(${target} REUSE_FROM neolog_worker_torch_support)
+      endif()
+    endif()
   endif()
   if(NOT visibility STREQUAL "INTERFACE")
     target_link_libraries(${target} PRIVATE neolog_warnings)

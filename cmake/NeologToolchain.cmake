@@ -11,10 +11,11 @@ add_compile_options(-ffp-contract=off)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM AND NOT DEFINED CMAKE_CXX_COMPILER_LAUNCHER AND NOT DEFINED ENV{CMAKE_CXX_COMPILER_LAUNCHER})
-  # base_dir lets a clone in another folder share the cache; headers fresh from protoc may be cached too.
+  # base_dir lets a clone in another folder share the cache; headers fresh from protoc may be cached too. pch_defines and
+  # time_macros are what ccache needs to cache files that use a precompiled header.
   set(CMAKE_CXX_COMPILER_LAUNCHER
       ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1
-      CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})
 endif()
 
 find_program(MOLD_PROGRAM mold)

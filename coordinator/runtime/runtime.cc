@@ -38,12 +38,12 @@ Runtime::~Runtime() { Stop(); }
 
 absl::Status Runtime::Restore() {
   MutexLock lock(mutex_);  // nobody else is there yet; the analysis cannot know
-  Engine& engine = engine_;
-  RETURN_IF_ERROR(dependencies_.journal->Replay(
-      [&engine](uint64_t, const v1::JournalRecord& record) { return engine.Restore(record); }));
-  for (const StateKey& key : engine.NeededStates()) {
+  const auto restore = [this](uint64_t, const v1::JournalRecord& record)
+                           REQUIRES(mutex_) { return engine_.Restore(record); };
+  RETURN_IF_ERROR(dependencies_.journal->Replay(restore));
+  for (const StateKey& key : engine_.NeededStates()) {
     ASSIGN_OR_RETURN(std::string bytes, dependencies_.journal->ReadState(key));
-    RETURN_IF_ERROR(engine.RestoreState(key, std::move(bytes)));
+    RETURN_IF_ERROR(engine_.RestoreState(key, std::move(bytes)));
   }
   return absl::OkStatus();
 }
