@@ -16,7 +16,7 @@
 //   validation_loss.csv                   the validation losses, when the run asks for them
 //   embeddings/<word>-<step>.pt           partial embeddings, A1111 and diffusers
 //   embeddings/<word>-<step>.safetensors
-//   previews/<word>-<step>-<index>.png    pictures drawn while training; index counts the prompts from 0
+//   previews/<word>-<step>-<index>.png    drawn while training; index counts the prompts from 0
 //   <word>.pt, <word>.safetensors         the result
 //
 // A1111 takes a file's name as the word to type, so files carry the word's name, not the run's; see FileStem.

@@ -1,7 +1,7 @@
 // One run on one worker, without coordinator and network: start-up and step time of the trainer itself.
 //
-//   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16] [--resolution N] [--batch B] [--microbatch M]
-//              [--steps N] [--threads N]
+//   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16] [--resolution N]
+//              [--batch B] [--microbatch M] [--steps N] [--threads N]
 //
 // Prints one JSON line {"step": n, "seconds": s, "encoded": pictures} after every step, as
 // tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it, and "encoded" says how

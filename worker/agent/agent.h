@@ -63,7 +63,8 @@ absl::Duration BackoffFor(int attempt, const AgentOptions& options);
 ///   Start ─► Connecting ──Registered──► Online ──closed──► Backoff ──timer──► Connecting
 ///               │   ▲                     │                   ▲
 ///               │   └── STALE_INCARNATION: a new one is drawn, the model stays loaded
-///               │ DUPLICATE_ID ───────────────────────────────┘  until duplicate_patience, then Ended(AlreadyExists)
+///               │ DUPLICATE_ID ───────────────────────────────┘ until duplicate_patience, then
+///               │                                               Ended(AlreadyExists)
 ///               └ VERSION ─► Ended(FailedPrecondition)
 ///   Shutdown from the coordinator ─► Ended(OK)          Leave ─► Goodbye, half-close ─► Ended(OK)
 ///

@@ -35,16 +35,16 @@ struct SessionDependencies {
 
 /// Works on whatever the coordinator assigns, on a thread of its own, until it is destroyed.
 ///
-///         Idle ◄────────────────── no runs, or not a member (the model stays loaded) ───────────────┐
-///          │ assignment                                                                             │
-///          ▼                                                                                        │
-///       Loading ──► Regrouping ──► Stepping ◄──► Encoding      (a picture that a step needs first)
-///          │            │    ▲         │ │                                                          │
-///          │            │    │ new     │ └──every run left──► Done ─────────── assignment ──────────┤
-///          │            ▼    │ roster  ▼ peer lost, collective aborted                              │
-///          │          Waiting (model, states and records stay) ─────────────────────────────────────┤
-///          ▼                                                                                        │
-///        Failed (reported; states stay) ────────────────────────────────────────────────────────────┘
+///         Idle ◄────────────────── no runs, or not a member (the model stays loaded) ─────────┐
+///          │ assignment                                                                       │
+///          ▼                                                                                  │
+///       Loading ──► Regrouping ──► Stepping ◄──► Encoding (a picture needed first)               │
+///          │            │    ▲         │ │                                                    │
+///          │            │    │ new     │ └──every run left──► Done ─────────── assignment ────┤
+///          │            ▼    │ roster  ▼ peer lost, collective aborted                        │
+///          │          Waiting (model, states and records stay) ───────────────────────────────┤
+///          ▼                                                                                  │
+///        Failed (reported; states stay) ──────────────────────────────────────────────────────┘
 ///
 /// A new assignment interrupts whatever runs: the same pack under a new roster goes straight to Regrouping, everything
 /// else to Loading, which keeps a model that is already loaded. In Regrouping the ranks compare step and hash of every

@@ -34,7 +34,9 @@ struct CallResult<absl::StatusOr<T>> {
 /// Runs `fn` and turns whatever it throws into a Status: the only place where libtorch's exceptions end. The result is
 /// Status for a function that returns nothing or Status, StatusOr<T> for one that returns T or StatusOr<T>.
 ///
-///     ASSIGN_OR_RETURN(at::Tensor text, CallTorch("encoding the prompt", [&] { return model.EncodeText(ids, slots, rows); }));
+///     ASSIGN_OR_RETURN(at::Tensor text, CallTorch("encoding the prompt", [&] {
+///       return model.EncodeText(ids, slots, rows);
+///     }));
 template <typename Fn>
 auto CallTorch(std::string_view doing, Fn&& fn) ->
     typename internal::CallResult<std::decay_t<std::invoke_result_t<Fn>>>::type {
