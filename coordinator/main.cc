@@ -4,7 +4,8 @@
 #include "coordinator/program.h"
 
 int main(int argc, char** argv) {
-  const neolog::coordinator::ParsedCommandLine parsed = neolog::coordinator::ParseCommandLine(argc, argv);
+  const neolog::coordinator::ParsedCommandLine parsed =
+      neolog::coordinator::ParseCommandLine(argc, argv);
   if (!parsed.run) {
     std::fputs(parsed.print.c_str(), parsed.exit_code == 0 ? stdout : stderr);
     return parsed.exit_code;

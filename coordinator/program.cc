@@ -57,16 +57,19 @@ class EndRequest {
 
 absl::Status PrepareStateDir(const std::string& path) {
   if (::mkdir(path.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
-    return Unavailable(fmt::format("cannot make the state directory '{}': {}", path, std::strerror(errno)));
+    return Unavailable(
+        fmt::format("cannot make the state directory '{}': {}", path, std::strerror(errno)));
   }
   struct stat info;
   if (::stat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) {
-    return FailedPrecondition(fmt::format("'{}' is no directory: choose another --state-dir", path));
+    return FailedPrecondition(
+        fmt::format("'{}' is no directory: choose another --state-dir", path));
   }
   // The journal and the pictures are the user's alone, and so is the socket in here.
   if ((info.st_mode & 0077) != 0 && ::chmod(path.c_str(), S_IRWXU) != 0) {
-    return FailedPrecondition(fmt::format("the state directory '{}' is open to other users and cannot be closed: {}", path,
-                                          std::strerror(errno)));
+    return FailedPrecondition(
+        fmt::format("the state directory '{}' is open to other users and cannot be closed: {}",
+                    path, std::strerror(errno)));
   }
   return absl::OkStatus();
 }
@@ -89,14 +92,19 @@ void WaitForEnd(SignalPipe& signals, EndRequest& end) {
 ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   ParsedCommandLine parsed;
   ProgramOptions& options = parsed.options;
-  CLI::App app{"The coordinator of a Neolog cluster: hands out work to workers and keeps the state of every run."};
+  CLI::App app{
+      "The coordinator of a Neolog cluster: hands out work to workers and keeps the state of every "
+      "run."};
   std::string format = "text";
   int lease_ms = 1000;
   int heartbeat_ms = 250;
-  app.add_option("--state-dir", options.state_dir, "Where the journal, the blobs and the lock are kept")->required();
-  app.add_option("--listen", options.listen,
-                 "gRPC target to listen on, repeatable: unix:/path or 127.0.0.1:port (port 0: a free one); "
-                 "default unix:<state-dir>/coordinator.sock");
+  app.add_option("--state-dir", options.state_dir,
+                 "Where the journal, the blobs and the lock are kept")
+      ->required();
+  app.add_option(
+      "--listen", options.listen,
+      "gRPC target to listen on, repeatable: unix:/path or 127.0.0.1:port (port 0: a free one); "
+      "default unix:<state-dir>/coordinator.sock");
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -106,15 +114,17 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
   app.add_option("--lease-ms", lease_ms, "A worker that is silent this long is lost")
       ->check(CLI::Range(50, 600000))
       ->capture_default_str();
-  app.add_option("--heartbeat-ms", heartbeat_ms, "How often workers say that they live; less than half of the lease")
+  app.add_option("--heartbeat-ms", heartbeat_ms,
+                 "How often workers say that they live; less than half of the lease")
       ->check(CLI::Range(10, 300000))
       ->capture_default_str();
   app.set_version_flag("--version", std::string(kVersion));
   try {
     app.parse(argc, argv);
     if (2 * heartbeat_ms > lease_ms) {
-      throw CLI::ValidationError("--heartbeat-ms", fmt::format("{} is more than half of the lease ({})", heartbeat_ms,
-                                                               lease_ms));
+      throw CLI::ValidationError(
+          "--heartbeat-ms",
+          fmt::format("{} is more than half of the lease ({})", heartbeat_ms, lease_ms));
     }
     options.log_json = format == "json";
     options.lease = absl::Milliseconds(lease_ms);
@@ -126,7 +136,8 @@ ParsedCommandLine ParseCommandLine(int argc, char** argv) {
     parsed.print = fmt::format("neolog-coordinator {}\n", kVersion);
   } catch (const CLI::Error& error) {
     parsed.exit_code = 2;
-    parsed.print = fmt::format("neolog-coordinator: {}\nRun with --help for the options.\n", error.what());
+    parsed.print =
+        fmt::format("neolog-coordinator: {}\nRun with --help for the options.\n", error.what());
   }
   return parsed;
 }
@@ -159,20 +170,22 @@ absl::Status RunCoordinator(const ProgramOptions& options) {
   RuntimeOptions runtime_options;
   runtime_options.core.lease = options.lease;
   runtime_options.core.heartbeat_interval = options.heartbeat_interval;
-  ASSIGN_OR_RETURN(const auto runtime,
-                   Runtime::Create(runtime_options, {.journal = journal.get(),
-                                                     .blobs = blobs.get(),
-                                                     .clock = &clock,
-                                                     .timers = &timers,
-                                                     .directories = projector.get(),
-                                                     .observer = projector.get(),
-                                                     .random = RandomBits64,
-                                                     .on_fatal = [&end](const absl::Status& status) {
-                                                       end.Ask("the journal failed", status);
-                                                     }}));
+  ASSIGN_OR_RETURN(
+      const auto runtime,
+      Runtime::Create(runtime_options, {.journal = journal.get(),
+                                        .blobs = blobs.get(),
+                                        .clock = &clock,
+                                        .timers = &timers,
+                                        .directories = projector.get(),
+                                        .observer = projector.get(),
+                                        .random = RandomBits64,
+                                        .on_fatal = [&end](const absl::Status& status) {
+                                          end.Ask("the journal failed", status);
+                                        }}));
   setup.on_shutdown = [&end](const std::string& reason) { end.Ask(reason, absl::OkStatus()); };
   ASSIGN_OR_RETURN(const auto server, Server::Start(setup, *runtime, *blobs));
-  for (const std::string& address : server->addresses()) spdlog::info("version {} listens on {}", kVersion, address);
+  for (const std::string& address : server->addresses())
+    spdlog::info("version {} listens on {}", kVersion, address);
 
   WaitForEnd(*signals, end);
   spdlog::info("ending: {}", end.reason());

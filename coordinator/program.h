@@ -21,7 +21,8 @@ struct ProgramOptions {
   absl::Duration heartbeat_interval = absl::Milliseconds(250);
 };
 
-/// What parsing gives: options, or what to print and the exit code (0 for --help and --version, 2 for bad usage).
+/// What parsing gives: options, or what to print and the exit code (0 for --help and --version, 2
+/// for bad usage).
 struct ParsedCommandLine {
   ProgramOptions options;
   bool run = false;
@@ -30,9 +31,10 @@ struct ParsedCommandLine {
 };
 ParsedCommandLine ParseCommandLine(int argc, char** argv);
 
-/// Runs a coordinator until SIGTERM, SIGINT or a Shutdown request, then ends in order: workers are told to leave, calls
-/// end, the journal is written and closed. It may be killed at any moment as well. Errors: another coordinator has the
-/// state directory (AlreadyExists, with its process id), addresses that cannot be listened on, a damaged journal.
+/// Runs a coordinator until SIGTERM, SIGINT or a Shutdown request, then ends in order: workers are
+/// told to leave, calls end, the journal is written and closed. It may be killed at any moment as
+/// well. Errors: another coordinator has the state directory (AlreadyExists, with its process id),
+/// addresses that cannot be listened on, a damaged journal.
 absl::Status RunCoordinator(const ProgramOptions& options);
 
 }  // namespace neolog::coordinator

@@ -24,14 +24,17 @@ class Clock {
   virtual SteadyTime SteadyNow() const = 0;
 };
 
-/// Runs closures later. Clock and timers are injected together, so a test that moves the clock also fires the timers.
+/// Runs closures later. Clock and timers are injected together, so a test that moves the clock also
+/// fires the timers.
 class Timers {
  public:
   using TimerId = uint64_t;
   virtual ~Timers() = default;
-  /// Runs `closure` once, no earlier than `delay` from now, on the timers' own thread. `closure` must not block.
+  /// Runs `closure` once, no earlier than `delay` from now, on the timers' own thread. `closure`
+  /// must not block.
   virtual TimerId RunAfter(absl::Duration delay, std::function<void()> closure) = 0;
-  /// The closure will not start after this returns. It may be running on another thread. Unknown ids are ignored.
+  /// The closure will not start after this returns. It may be running on another thread. Unknown
+  /// ids are ignored.
   virtual void Cancel(TimerId id) = 0;
 };
 
@@ -57,8 +60,8 @@ class SystemTimers : public Timers {
   CondVar changed_;
   bool stopping_ GUARDED_BY(mutex_) = false;
   TimerId next_id_ GUARDED_BY(mutex_) = 1;
-  std::multimap<std::chrono::steady_clock::time_point, std::pair<TimerId, std::function<void()>>> due_
-      GUARDED_BY(mutex_);
+  std::multimap<std::chrono::steady_clock::time_point, std::pair<TimerId, std::function<void()>>>
+      due_ GUARDED_BY(mutex_);
   std::thread thread_;  // last: it uses the members above
 };
 

@@ -1,9 +1,9 @@
 #include "common/base/log.h"
 
-#include <string>
-
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+
+#include <string>
 
 namespace neolog {
 namespace {
@@ -35,8 +35,9 @@ void InitLogging(std::string_view program, std::string_view level, bool json) {
   auto logger = spdlog::stderr_logger_mt(std::string(program));
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
   formatter->add_flag<JsonMessageFlag>('*');
-  formatter->set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","program":"%n","message":"%*"})"
-                              : "%Y-%m-%dT%H:%M:%S.%eZ %L %n: %v");
+  formatter->set_pattern(
+      json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l","program":"%n","message":"%*"})"
+           : "%Y-%m-%dT%H:%M:%S.%eZ %L %n: %v");
   logger->set_formatter(std::move(formatter));
   auto parsed = spdlog::level::from_str(std::string(level));
   if (parsed == spdlog::level::off && level != "off") parsed = spdlog::level::info;

@@ -6,8 +6,8 @@
 
 #include "absl/base/thread_annotations.h"
 
-// Clang's thread-safety annotations; nothing under other compilers. Debian's abseil defines some of the names too: it is
-// included first, so that the order of a file's includes does not matter.
+// Clang's thread-safety annotations; nothing under other compilers. Debian's abseil defines some of
+// the names too: it is included first, so that the order of a file's includes does not matter.
 #undef GUARDED_BY
 #undef PT_GUARDED_BY
 #undef NO_THREAD_SAFETY_ANALYSIS
@@ -28,8 +28,8 @@
 
 namespace neolog {
 
-/// std::mutex with annotations. Not absl::Mutex: Debian's abseil is not built for ThreadSanitizer, which then reports
-/// every use of it as a race.
+/// std::mutex with annotations. Not absl::Mutex: Debian's abseil is not built for ThreadSanitizer,
+/// which then reports every use of it as a race.
 class CAPABILITY("mutex") Mutex {
  public:
   void Lock() ACQUIRE() { mutex_.lock(); }
@@ -52,7 +52,8 @@ class SCOPED_CAPABILITY MutexLock {
   Mutex& mutex_;
 };
 
-/// A condition variable for Mutex. Wait in a loop on the condition: `while (!done_) changed_.Wait(mutex_);`.
+/// A condition variable for Mutex. Wait in a loop on the condition: `while (!done_)
+/// changed_.Wait(mutex_);`.
 class CondVar {
  public:
   void Wait(Mutex& mutex) REQUIRES(mutex) {

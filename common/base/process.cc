@@ -1,6 +1,7 @@
 #include "common/base/process.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <limits.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -12,8 +13,6 @@
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
-
-#include <fmt/format.h>
 
 #include "common/base/subprocess.h"
 
@@ -38,7 +37,8 @@ std::optional<ProcessId> FindProcess(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string line;
   if (!std::getline(file, line)) return std::nullopt;
-  // The second field is the program's name in brackets and may hold anything: count from the last bracket.
+  // The second field is the program's name in brackets and may hold anything: count from the last
+  // bracket.
   const size_t bracket = line.rfind(')');
   if (bracket == std::string::npos) return std::nullopt;
   std::istringstream fields(line.substr(bracket + 1));
@@ -57,7 +57,8 @@ bool IsAlive(const ProcessId& process) {
 absl::Status SignalProcess(const ProcessId& process, int signal) {
   if (!IsAlive(process)) return NotFound(fmt::format("process {} is gone", process.pid));
   if (kill(process.pid, signal) != 0) {
-    return absl::ErrnoToStatus(errno, ToAbsl(fmt::format("sending {} to process {}", SignalName(signal), process.pid)));
+    return absl::ErrnoToStatus(
+        errno, ToAbsl(fmt::format("sending {} to process {}", SignalName(signal), process.pid)));
   }
   return absl::OkStatus();
 }
@@ -70,16 +71,20 @@ std::string SelfPath() {
 
 absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Acquire(const std::string& path) {
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (fd < 0) return absl::ErrnoToStatus(errno, ToAbsl(fmt::format("opening the lock file '{}'", path)));
+  if (fd < 0)
+    return absl::ErrnoToStatus(errno, ToAbsl(fmt::format("opening the lock file '{}'", path)));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     close(fd);
-    if (error != EWOULDBLOCK) return absl::ErrnoToStatus(error, ToAbsl(fmt::format("locking '{}'", path)));
+    if (error != EWOULDBLOCK)
+      return absl::ErrnoToStatus(error, ToAbsl(fmt::format("locking '{}'", path)));
     const auto holder = Holder(path);
-    return AlreadyExists(fmt::format("'{}' is locked by process {}", path, holder ? std::to_string(*holder) : "?"));
+    return AlreadyExists(
+        fmt::format("'{}' is locked by process {}", path, holder ? std::to_string(*holder) : "?"));
   }
   const std::string text = fmt::format("{}\n", getpid());
-  if (ftruncate(fd, 0) != 0 || pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
+  if (ftruncate(fd, 0) != 0 ||
+      pwrite(fd, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
     const int error = errno;
     close(fd);
     return absl::ErrnoToStatus(error, ToAbsl(fmt::format("writing the lock file '{}'", path)));
@@ -108,7 +113,8 @@ struct SignalPipe::Saved {
 
 absl::StatusOr<std::unique_ptr<SignalPipe>> SignalPipe::Create(std::initializer_list<int> signals) {
   int fds[2];
-  if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0) return absl::ErrnoToStatus(errno, "making a pipe for signals");
+  if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) != 0)
+    return absl::ErrnoToStatus(errno, "making a pipe for signals");
   int none = -1;
   if (!g_signal_fd.compare_exchange_strong(none, fds[1])) {
     close(fds[0]);

@@ -11,7 +11,8 @@
 
 #include "common/base/status.h"
 
-/// Helpers for programs that look after other processes: who they are, one at a time, and signals as data.
+/// Helpers for programs that look after other processes: who they are, one at a time, and signals
+/// as data.
 namespace neolog {
 
 /// A process that can be named later without meaning another one that got its number.
@@ -33,11 +34,12 @@ absl::Status SignalProcess(const ProcessId& process, int signal);
 /// The path of the running program (/proc/self/exe), for finding its siblings.
 std::string SelfPath();
 
-/// An advisory lock on a file, held while the object lives and freed by the kernel when the process dies. The file
-/// holds the process id of the last holder.
+/// An advisory lock on a file, held while the object lives and freed by the kernel when the process
+/// dies. The file holds the process id of the last holder.
 class LockFile {
  public:
-  /// AlreadyExists when another process holds it; the message names the process. Creates the file with mode 0600.
+  /// AlreadyExists when another process holds it; the message names the process. Creates the file
+  /// with mode 0600.
   static absl::StatusOr<std::unique_ptr<LockFile>> Acquire(const std::string& path);
   /// The process that holds the lock, or nothing.
   static std::optional<pid_t> Holder(const std::string& path);
@@ -50,8 +52,8 @@ class LockFile {
   int fd_;
 };
 
-/// Signals as data on a descriptor: the handlers only write one byte to a pipe. One object at a time in a process; the
-/// destructor restores the earlier handlers.
+/// Signals as data on a descriptor: the handlers only write one byte to a pipe. One object at a
+/// time in a process; the destructor restores the earlier handlers.
 class SignalPipe {
  public:
   /// FailedPrecondition when another SignalPipe lives.

@@ -16,7 +16,9 @@ absl::Status Annotate(const absl::Status& status, std::string_view context) {
 absl::Status InvalidArgument(std::string_view m) { return absl::InvalidArgumentError(ToAbsl(m)); }
 absl::Status NotFound(std::string_view m) { return absl::NotFoundError(ToAbsl(m)); }
 absl::Status AlreadyExists(std::string_view m) { return absl::AlreadyExistsError(ToAbsl(m)); }
-absl::Status FailedPrecondition(std::string_view m) { return absl::FailedPreconditionError(ToAbsl(m)); }
+absl::Status FailedPrecondition(std::string_view m) {
+  return absl::FailedPreconditionError(ToAbsl(m));
+}
 absl::Status Unavailable(std::string_view m) { return absl::UnavailableError(ToAbsl(m)); }
 absl::Status DataLoss(std::string_view m) { return absl::DataLossError(ToAbsl(m)); }
 absl::Status Internal(std::string_view m) { return absl::InternalError(ToAbsl(m)); }

@@ -7,8 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-/// Errors are values: `absl::Status` across every module boundary. A message says what happened to which file, line or
-/// key, what was expected and what to do; each caller prepends what it was doing ("reading 'cat.safetensors': …").
+/// Errors are values: `absl::Status` across every module boundary. A message says what happened to
+/// which file, line or key, what was expected and what to do; each caller prepends what it was
+/// doing ("reading 'cat.safetensors': …").
 namespace neolog {
 
 /// The status with `context` and ": " before its message. OK stays OK; code and payloads are kept.
@@ -42,16 +43,16 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& s) {
 #define NEOLOG_CONCAT_(a, b) NEOLOG_CONCAT_INNER_(a, b)
 
 /// Returns the status of `expr` from the enclosing function unless it is OK.
-#define RETURN_IF_ERROR(expr)                                                   \
-  do {                                                                          \
-    if (auto neolog_status_ = (expr); !neolog_status_.ok())                     \
-      return ::neolog::status_internal::StatusOf(neolog_status_);               \
+#define RETURN_IF_ERROR(expr)                                     \
+  do {                                                            \
+    if (auto neolog_status_ = (expr); !neolog_status_.ok())       \
+      return ::neolog::status_internal::StatusOf(neolog_status_); \
   } while (false)
 
 /// The same with context: RETURN_IF_ERROR_WITH(Read(path), "reading '" + path + "'").
-#define RETURN_IF_ERROR_WITH(expr, context)                                     \
-  do {                                                                          \
-    if (auto neolog_status_ = (expr); !neolog_status_.ok())                     \
+#define RETURN_IF_ERROR_WITH(expr, context)                                                      \
+  do {                                                                                           \
+    if (auto neolog_status_ = (expr); !neolog_status_.ok())                                      \
       return ::neolog::Annotate(::neolog::status_internal::StatusOf(neolog_status_), (context)); \
   } while (false)
 
@@ -66,7 +67,7 @@ const absl::Status& StatusOf(const absl::StatusOr<T>& s) {
 /// The same with context.
 #define ASSIGN_OR_RETURN_WITH(lhs, expr, context) \
   NEOLOG_ASSIGN_OR_RETURN_WITH_(NEOLOG_CONCAT_(neolog_or_, __LINE__), lhs, expr, context)
-#define NEOLOG_ASSIGN_OR_RETURN_WITH_(tmp, lhs, expr, context)             \
-  auto tmp = (expr);                                                       \
-  if (!tmp.ok()) return ::neolog::Annotate(tmp.status(), (context));       \
+#define NEOLOG_ASSIGN_OR_RETURN_WITH_(tmp, lhs, expr, context)       \
+  auto tmp = (expr);                                                 \
+  if (!tmp.ok()) return ::neolog::Annotate(tmp.status(), (context)); \
   lhs = std::move(tmp).value()

@@ -1,6 +1,7 @@
 #include "common/base/subprocess.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -12,8 +13,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-
-#include <fmt/format.h>
 
 extern char** environ;
 
@@ -38,7 +37,8 @@ Steady::time_point DeadlineAfter(absl::Duration timeout) {
   return Steady::now() + absl::ToChronoNanoseconds(timeout);
 }
 
-/// Both descriptors close on exec and lie above the standard three, so that redirections cannot clobber them.
+/// Both descriptors close on exec and lie above the standard three, so that redirections cannot
+/// clobber them.
 absl::Status MakePipe(int fds[2]) {
   if (pipe2(fds, O_CLOEXEC) != 0) return SystemError(errno, "making a pipe");
   for (int i = 0; i < 2; ++i) {
@@ -88,17 +88,15 @@ struct SpawnAttributes {
 
 void Redirect(posix_spawn_file_actions_t* actions, const OutputTo& to, int stream, int pipe_end) {
   switch (to.kind) {
-    case OutputTo::Kind::kInherit:
-      break;
+    case OutputTo::Kind::kInherit: break;
     case OutputTo::Kind::kNull:
       posix_spawn_file_actions_addopen(actions, stream, "/dev/null", O_WRONLY, 0);
       break;
     case OutputTo::Kind::kFile:
-      posix_spawn_file_actions_addopen(actions, stream, to.path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+      posix_spawn_file_actions_addopen(actions, stream, to.path.c_str(),
+                                       O_WRONLY | O_CREAT | O_APPEND, 0600);
       break;
-    case OutputTo::Kind::kPipe:
-      posix_spawn_file_actions_adddup2(actions, pipe_end, stream);
-      break;
+    case OutputTo::Kind::kPipe: posix_spawn_file_actions_adddup2(actions, pipe_end, stream); break;
   }
 }
 
@@ -114,7 +112,8 @@ std::string ExitStatus::ToString() const {
 }
 
 absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Spawn(const SpawnOptions& options) {
-  if (options.argv.empty() || options.argv[0].empty()) return InvalidArgument("starting a process: no program was named");
+  if (options.argv.empty() || options.argv[0].empty())
+    return InvalidArgument("starting a process: no program was named");
   auto child = std::unique_ptr<Subprocess>(new Subprocess());
   int out_pipe[2] = {-1, -1};
   int err_pipe[2] = {-1, -1};
@@ -132,9 +131,11 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Spawn(const SpawnOptions
 
   SpawnAttributes spawn;
   // The directory first: relative file names are then the child's.
-  if (!options.cwd.empty()) posix_spawn_file_actions_addchdir_np(&spawn.actions, options.cwd.c_str());
-  posix_spawn_file_actions_addopen(&spawn.actions, 0,
-                                   options.stdin_file.empty() ? "/dev/null" : options.stdin_file.c_str(), O_RDONLY, 0);
+  if (!options.cwd.empty())
+    posix_spawn_file_actions_addchdir_np(&spawn.actions, options.cwd.c_str());
+  posix_spawn_file_actions_addopen(
+      &spawn.actions, 0, options.stdin_file.empty() ? "/dev/null" : options.stdin_file.c_str(),
+      O_RDONLY, 0);
   Redirect(&spawn.actions, options.stdout_to, 1, out_pipe[1]);
   Redirect(&spawn.actions, options.stderr_to, 2, err_pipe[1]);
   posix_spawn_file_actions_addclosefrom_np(&spawn.actions, 3);
@@ -155,8 +156,8 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Spawn(const SpawnOptions
   std::vector<std::string> environment = ChildEnvironment(options);
   std::vector<char*> argv = Pointers(arguments);
   std::vector<char*> envp = Pointers(environment);
-  const int error =
-      posix_spawnp(&child->pid_, argv[0], &spawn.actions, &spawn.attributes, argv.data(), envp.data());
+  const int error = posix_spawnp(&child->pid_, argv[0], &spawn.actions, &spawn.attributes,
+                                 argv.data(), envp.data());
   if (out_pipe[1] >= 0) close(out_pipe[1]);
   if (err_pipe[1] >= 0) close(err_pipe[1]);
   if (error != 0) {
@@ -164,8 +165,10 @@ absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Spawn(const SpawnOptions
     child->released_ = true;
     return SystemError(error, fmt::format("starting '{}'", options.argv[0]));
   }
-  child->pidfd_ = static_cast<int>(syscall(SYS_pidfd_open, child->pid_, 0));  // closes on exec by itself
-  if (child->pidfd_ < 0) return SystemError(errno, fmt::format("watching '{}' (pidfd_open)", options.argv[0]));
+  child->pidfd_ =
+      static_cast<int>(syscall(SYS_pidfd_open, child->pid_, 0));  // closes on exec by itself
+  if (child->pidfd_ < 0)
+    return SystemError(errno, fmt::format("watching '{}' (pidfd_open)", options.argv[0]));
   return child;
 }
 
@@ -247,7 +250,8 @@ absl::StatusOr<Subprocess::Output> Subprocess::ReadOutput(absl::Duration timeout
   while (out_fd_ >= 0 || err_fd_ >= 0) {
     pollfd watched[2] = {{out_fd_, POLLIN, 0}, {err_fd_, POLLIN, 0}};
     const int left = PollTimeout(forever, deadline);
-    if (left == 0) return absl::DeadlineExceededError(ToAbsl(fmt::format("process {} still writes", pid_)));
+    if (left == 0)
+      return absl::DeadlineExceededError(ToAbsl(fmt::format("process {} still writes", pid_)));
     if (poll(watched, 2, left) <= 0) continue;
     if (watched[0].revents != 0) drain(out_fd_, output.out);
     if (watched[1].revents != 0) drain(err_fd_, output.err);
@@ -260,11 +264,14 @@ absl::StatusOr<CommandResult> RunCommand(SpawnOptions options, absl::Duration ti
   options.stderr_to = OutputTo::Pipe();
   const auto deadline = DeadlineAfter(timeout);
   ASSIGN_OR_RETURN(auto child, Subprocess::Spawn(options));
-  ASSIGN_OR_RETURN_WITH(auto output, child->ReadOutput(timeout), "running '" + options.argv[0] + "'");
-  const absl::Duration left = timeout == absl::InfiniteDuration()
-                                  ? timeout
-                                  : std::max(absl::Milliseconds(100), absl::FromChrono(deadline - Steady::now()));
-  ASSIGN_OR_RETURN_WITH(const ExitStatus exit, child->Wait(left), "running '" + options.argv[0] + "'");
+  ASSIGN_OR_RETURN_WITH(auto output, child->ReadOutput(timeout),
+                        "running '" + options.argv[0] + "'");
+  const absl::Duration left =
+      timeout == absl::InfiniteDuration()
+          ? timeout
+          : std::max(absl::Milliseconds(100), absl::FromChrono(deadline - Steady::now()));
+  ASSIGN_OR_RETURN_WITH(const ExitStatus exit, child->Wait(left),
+                        "running '" + options.argv[0] + "'");
   return CommandResult{exit, std::move(output.out), std::move(output.err)};
 }
 

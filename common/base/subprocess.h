@@ -62,12 +62,13 @@ struct ExitStatus {
 /// "SIGKILL" for 9, and so on; "signal 77" for numbers without a name.
 std::string SignalName(int signal);
 
-/// One child process. Not for use from several threads at once. The child inherits no other descriptor than its three
-/// streams, an empty signal mask and default signal actions.
+/// One child process. Not for use from several threads at once. The child inherits no other
+/// descriptor than its three streams, an empty signal mask and default signal actions.
 class Subprocess {
  public:
-  /// NotFound when the program does not exist; PermissionDenied when it cannot be executed; InvalidArgument without
-  /// argv; the error of the system otherwise. The message names the program.
+  /// NotFound when the program does not exist; PermissionDenied when it cannot be executed;
+  /// InvalidArgument without argv; the error of the system otherwise. The message names the
+  /// program.
   static absl::StatusOr<std::unique_ptr<Subprocess>> Spawn(const SpawnOptions& options);
 
   /// Kills (SIGKILL) and reaps a child that still runs, unless Release was called.
@@ -92,8 +93,9 @@ class Subprocess {
   /// SIGTERM, up to `grace` to leave, then SIGKILL; reaps.
   absl::StatusOr<ExitStatus> Terminate(absl::Duration grace);
 
-  /// What the child writes to its piped streams, until both are closed. Call before Wait when a stream is a pipe, or a
-  /// child that fills the pipe waits forever. DeadlineExceeded when a stream is still open after `timeout`.
+  /// What the child writes to its piped streams, until both are closed. Call before Wait when a
+  /// stream is a pipe, or a child that fills the pipe waits forever. DeadlineExceeded when a stream
+  /// is still open after `timeout`.
   struct Output {
     std::string out;
     std::string err;
@@ -114,7 +116,8 @@ class Subprocess {
   std::optional<ExitStatus> exit_;
 };
 
-/// Runs a program to its end and returns what it wrote. DeadlineExceeded (and the child is killed) after `timeout`.
+/// Runs a program to its end and returns what it wrote. DeadlineExceeded (and the child is killed)
+/// after `timeout`.
 struct CommandResult {
   ExitStatus exit;
   std::string out;

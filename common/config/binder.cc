@@ -20,14 +20,10 @@ std::string Joined(const std::string& prefix, std::string_view name) {
 /// What a node is, for messages.
 std::string Found(const YamlNode& node) {
   switch (node.kind) {
-    case YamlNode::Kind::kNull:
-      return "found nothing";
-    case YamlNode::Kind::kSequence:
-      return "found a list";
-    case YamlNode::Kind::kMap:
-      return "found a map";
-    default:
-      return fmt::format("found '{}'", node.text);
+    case YamlNode::Kind::kNull: return "found nothing";
+    case YamlNode::Kind::kSequence: return "found a list";
+    case YamlNode::Kind::kMap: return "found a map";
+    default: return fmt::format("found '{}'", node.text);
   }
 }
 

@@ -11,17 +11,20 @@
 
 // How a run's settings are read.
 //
-// Precedence: `--set key=value` > environment > file > default. A value that loses is checked all the same.
+// Precedence: `--set key=value` > environment > file > default. A value that loses is checked all
+// the same.
 //
-// The file is one YAML document of maps, at most 256 KiB, 16 levels deep and 10,000 values with aliases expanded. Stricter
-// than YAML: only true and false are booleans (`no` is text), numbers are decimal without leading zeros (`010` is refused),
-// quoted numbers are text, keys stand once, tags and merge keys (`<<`) are refused. A setting that takes text takes a plain
-// value as it is written (`name: 007` is "007"). A single map is accepted for `word`, a single value for a list.
+// The file is one YAML document of maps, at most 256 KiB, 16 levels deep and 10,000 values with
+// aliases expanded. Stricter than YAML: only true and false are booleans (`no` is text), numbers
+// are decimal without leading zeros (`010` is refused), quoted numbers are text, keys stand once,
+// tags and merge keys (`<<`) are refused. A setting that takes text takes a plain value as it is
+// written (`name: 007` is "007"). A single map is accepted for `word`, a single value for a list.
 //
 // The environment: NEOLOG_SET_TRAINING__STEPS sets training.steps; dots are two underscores.
 //
-// Relative paths in the file, and relative default paths, start at the file's folder; those of `--set` and the environment
-// at the working directory. All become absolute; `~/` is the home directory.
+// Relative paths in the file, and relative default paths, start at the file's folder; those of
+// `--set` and the environment at the working directory. All become absolute; `~/` is the home
+// directory.
 //
 // Internal settings (`internal` in the proto) cannot be set by anybody: they are unknown keys here.
 
@@ -48,7 +51,8 @@ struct ConfigSources {
 /// What was read. With errors, `spec` holds whatever was right, for showing only.
 struct ConfigResult {
   v1::RunSpec spec;
-  /// In the order of the file, then flags and environment. Empty: the spec is complete and consistent.
+  /// In the order of the file, then flags and environment. Empty: the spec is complete and
+  /// consistent.
   std::vector<ConfigError> errors;
   /// Dotted key of a setting ("word.name" for the word's) -> where its value came from.
   std::map<std::string, Origin> origins;
@@ -56,8 +60,8 @@ struct ConfigResult {
   std::string text;
 
   bool ok() const { return errors.empty(); }
-  /// An error about the value of `key`, at the place it came from: for checks that only a caller can do (pictures that
-  /// do not decode, a word that is in the vocabulary).
+  /// An error about the value of `key`, at the place it came from: for checks that only a caller
+  /// can do (pictures that do not decode, a word that is in the vocabulary).
   ConfigError ErrorAt(std::string_view key, std::string_view problem) const;
 };
 

@@ -48,12 +48,9 @@ std::string Excerpt(const Origin& origin, std::string_view text) {
 
 std::string Origin::Text() const {
   switch (kind) {
-    case Kind::kDefault:
-      return "default";
-    case Kind::kFile:
-      return line > 0 ? fmt::format("{}:{}:{}", name, line, column) : name;
-    default:
-      return name;
+    case Kind::kDefault: return "default";
+    case Kind::kFile: return line > 0 ? fmt::format("{}:{}:{}", name, line, column) : name;
+    default: return name;
   }
 }
 

@@ -34,8 +34,9 @@ struct ConfigError {
   std::string Text() const;
 };
 
-/// All errors for a terminal: one line each, under it the line of the file with the place marked, and a last line with
-/// their number. `text` is the file's text; `color` marks places and keys with ANSI colours.
+/// All errors for a terminal: one line each, under it the line of the file with the place marked,
+/// and a last line with their number. `text` is the file's text; `color` marks places and keys with
+/// ANSI colours.
 std::string FormatErrors(const std::vector<ConfigError>& errors, std::string_view text, bool color);
 
 }  // namespace neolog::config

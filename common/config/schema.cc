@@ -58,15 +58,11 @@ std::string RangeText(const FieldDescriptor& field, std::string_view what) {
 std::string OneExpected(const FieldDescriptor& field) {
   const v1::Setting& setting = SettingOf(field);
   switch (field.cpp_type()) {
-    case FieldDescriptor::CPPTYPE_BOOL:
-      return "true or false";
+    case FieldDescriptor::CPPTYPE_BOOL: return "true or false";
     case FieldDescriptor::CPPTYPE_UINT32:
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return RangeText(field, "a whole number");
-    case FieldDescriptor::CPPTYPE_DOUBLE:
-      return RangeText(field, "a number");
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      return "a map of settings";
+    case FieldDescriptor::CPPTYPE_UINT64: return RangeText(field, "a whole number");
+    case FieldDescriptor::CPPTYPE_DOUBLE: return RangeText(field, "a number");
+    case FieldDescriptor::CPPTYPE_MESSAGE: return "a map of settings";
     default:
       if (setting.choices_size() > 0) {
         return fmt::format("one of {}",

@@ -19,16 +19,11 @@ constexpr int64_t kMaxWidth = 16384;
 
 std::string FamilyOf(int64_t width) {
   switch (width) {
-    case 768:
-      return "Stable Diffusion 1, or the first encoder of SDXL";
-    case 1024:
-      return "Stable Diffusion 2";
-    case 1280:
-      return "the second encoder of SDXL";
-    case 4096:
-      return "the T5 encoder of SD 3 or Flux";
-    default:
-      return "no model family known here";
+    case 768: return "Stable Diffusion 1, or the first encoder of SDXL";
+    case 1024: return "Stable Diffusion 2";
+    case 1280: return "the second encoder of SDXL";
+    case 4096: return "the T5 encoder of SD 3 or Flux";
+    default: return "no model family known here";
   }
 }
 

@@ -188,10 +188,8 @@ double LrSchedule::At(uint64_t completed_steps) const {
       static_cast<double>(k - warmup_steps_) / static_cast<double>(total_steps_ - warmup_steps_);
   const double range = 1.0 - final_factor_;
   switch (curve_) {
-    case Curve::kConstant:
-      return rate;
-    case Curve::kLinear:
-      return rate * (1.0 - range * p);
+    case Curve::kConstant: return rate;
+    case Curve::kLinear: return rate * (1.0 - range * p);
     case Curve::kCosine:
       return rate * (final_factor_ + range * (0.5 * (1.0 + FixedSinCosTurns(p * 0.5).cos)));
   }

@@ -1,10 +1,10 @@
 #include "common/rpc/blob_client.h"
 
-#include <algorithm>
-#include <chrono>
-
 #include <fmt/format.h>
 #include <grpcpp/client_context.h>
+
+#include <algorithm>
+#include <chrono>
 
 #include "common/base/hash.h"
 #include "common/rpc/channel.h"
@@ -17,7 +17,8 @@ void SetDeadline(grpc::ClientContext& context, absl::Duration timeout) {
   context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
 }
 
-/// A deadline that passed says the same to callers as a connection that broke: the coordinator cannot be reached.
+/// A deadline that passed says the same to callers as a connection that broke: the coordinator
+/// cannot be reached.
 absl::Status Result(const grpc::Status& status) {
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return Unavailable("the coordinator did not answer in time: " + status.error_message());
@@ -52,7 +53,8 @@ absl::StatusOr<std::string> GrpcBlobStore::Put(std::string_view bytes) {
   writer->WritesDone();
   RETURN_IF_ERROR_WITH(Result(writer->Finish()), what);
   if (response.size_bytes() != bytes.size()) {
-    return DataLoss(fmt::format("{}: the coordinator stored {} bytes", what, response.size_bytes()));
+    return DataLoss(
+        fmt::format("{}: the coordinator stored {} bytes", what, response.size_bytes()));
   }
   return digest;
 }
@@ -82,7 +84,8 @@ absl::StatusOr<std::string> GrpcBlobStore::Get(std::string_view digest) {
   }
   RETURN_IF_ERROR_WITH(status, what);
   if (Sha256Hex(bytes) != digest) {
-    return DataLoss(fmt::format("{}: the {} bytes that came have digest {}", what, bytes.size(), Sha256Hex(bytes)));
+    return DataLoss(fmt::format("{}: the {} bytes that came have digest {}", what, bytes.size(),
+                                Sha256Hex(bytes)));
   }
   return bytes;
 }
@@ -95,8 +98,8 @@ absl::StatusOr<std::vector<bool>> GrpcBlobStore::Has(const std::vector<std::stri
   v1::HasBlobsResponse response;
   RETURN_IF_ERROR_WITH(Result(stub_->HasBlobs(&context, request, &response)), "asking for blobs");
   if (response.present_size() != static_cast<int>(digests.size())) {
-    return Internal(fmt::format("asked for {} blobs, the coordinator answered for {}", digests.size(),
-                                response.present_size()));
+    return Internal(fmt::format("asked for {} blobs, the coordinator answered for {}",
+                                digests.size(), response.present_size()));
   }
   return std::vector<bool>(response.present().begin(), response.present().end());
 }

@@ -1,11 +1,11 @@
 #pragma once
 
+#include <grpcpp/channel.h>
+
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <grpcpp/channel.h>
 
 #include "absl/time/time.h"
 #include "common/storage/blob_store.h"
@@ -15,14 +15,16 @@ namespace neolog {
 
 /// How GrpcBlobStore behaves.
 struct GrpcBlobStoreOptions {
-  /// A call that has not ended by then is Unavailable: the coordinator may be stopped without its connection breaking.
+  /// A call that has not ended by then is Unavailable: the coordinator may be stopped without its
+  /// connection breaking.
   absl::Duration timeout = absl::Seconds(30);
   /// Get refuses larger blobs as ResourceExhausted.
   size_t max_blob_bytes = size_t{1} << 30;
 };
 
-/// The coordinator's blobs, over BlobService. What is read is checked against its digest (DataLoss when it does not
-/// fit); Put does not send what is already there. Any thread. Calls block; Unavailable when the coordinator is away.
+/// The coordinator's blobs, over BlobService. What is read is checked against its digest (DataLoss
+/// when it does not fit); Put does not send what is already there. Any thread. Calls block;
+/// Unavailable when the coordinator is away.
 class GrpcBlobStore : public BlobStore {
  public:
   explicit GrpcBlobStore(std::shared_ptr<grpc::Channel> channel, GrpcBlobStoreOptions options = {});

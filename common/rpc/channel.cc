@@ -11,11 +11,13 @@ namespace {
 absl::Status CheckAllowed(const Target& target, const TlsFiles& tls, std::string_view verb) {
   if (tls.any()) {
     return absl::UnimplementedError(
-        "TLS files were given, but this version has no TLS: leave them out and use a Unix socket or a loopback address");
+        "TLS files were given, but this version has no TLS: leave them out and use a Unix socket "
+        "or a loopback address");
   }
   if (!IsLoopback(target)) {
     return FailedPrecondition(
-        fmt::format("will not {} {}: beyond this machine TLS and a token are needed, and this version has neither; "
+        fmt::format("will not {} {}: beyond this machine TLS and a token are needed, and this "
+                    "version has neither; "
                     "use unix:/path/to.sock or 127.0.0.1:port (through an SSH tunnel, if need be)",
                     verb, target.ToString()));
   }
@@ -40,7 +42,8 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& ta
   // A proxy from the environment has no business between the programs of one cluster.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, options.own_connection ? 1 : 0);
-  return grpc::CreateCustomChannel(parsed.ToString(), grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(parsed.ToString(), grpc::InsecureChannelCredentials(),
+                                   arguments);
 }
 
 absl::Status ConfigureServer(const std::vector<Target>& targets, const ServerOptions& options,

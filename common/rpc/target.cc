@@ -1,11 +1,10 @@
 #include "common/rpc/target.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <sys/un.h>
 
 #include <charconv>
-
-#include <fmt/format.h>
 
 namespace neolog {
 namespace {
@@ -13,9 +12,10 @@ namespace {
 constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 
 absl::Status Malformed(std::string_view text, std::string_view why) {
-  return InvalidArgument(fmt::format(
-      "'{}' is not an address: {}; write unix:/path/to.sock or host:port, for example 127.0.0.1:7400",
-      text, why));
+  return InvalidArgument(
+      fmt::format("'{}' is not an address: {}; write unix:/path/to.sock or host:port, for example "
+                  "127.0.0.1:7400",
+                  text, why));
 }
 
 }  // namespace
@@ -33,9 +33,10 @@ absl::StatusOr<Target> ParseTarget(std::string_view text) {
     if (path.starts_with("//")) path.remove_prefix(2);
     if (path.empty()) return Malformed(text, "the socket's path is missing");
     if (path.size() > kMaxSocketPath) {
-      return InvalidArgument(fmt::format(
-          "the socket path '{}' has {} bytes and the system allows {}: use a shorter folder (--state-dir)", path,
-          path.size(), kMaxSocketPath));
+      return InvalidArgument(
+          fmt::format("the socket path '{}' has {} bytes and the system allows {}: use a shorter "
+                      "folder (--state-dir)",
+                      path, path.size(), kMaxSocketPath));
     }
     target.path = path;
     return target;

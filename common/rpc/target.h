@@ -22,12 +22,13 @@ struct Target {
   std::string ToString() const;
 };
 
-/// Reads "unix:PATH", "unix:///PATH", "HOST:PORT" or "[IPv6]:PORT". InvalidArgument names what is wrong and shows an
-/// example; a path that does not fit the system's socket addresses (107 bytes) is refused here, by name.
+/// Reads "unix:PATH", "unix:///PATH", "HOST:PORT" or "[IPv6]:PORT". InvalidArgument names what is
+/// wrong and shows an example; a path that does not fit the system's socket addresses (107 bytes)
+/// is refused here, by name.
 absl::StatusOr<Target> ParseTarget(std::string_view text);
 
-/// True when only this machine can reach it: Unix sockets, 127.0.0.0/8, ::1 and "localhost". A host name other than
-/// localhost counts as beyond loopback, whatever it resolves to.
+/// True when only this machine can reach it: Unix sockets, 127.0.0.0/8, ::1 and "localhost". A host
+/// name other than localhost counts as beyond loopback, whatever it resolves to.
 bool IsLoopback(const Target& target);
 
 }  // namespace neolog

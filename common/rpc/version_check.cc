@@ -1,8 +1,8 @@
 #include "common/rpc/version_check.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 namespace neolog {
 

@@ -10,12 +10,14 @@
 
 namespace neolog {
 
-/// Blobs as files: `<directory>/<first two digits>/<all 64 digits>`. Writes are atomic and durable (durable_write.h), and
-/// what is read is checked against its name. One process owns the directory.
+/// Blobs as files: `<directory>/<first two digits>/<all 64 digits>`. Writes are atomic and durable
+/// (durable_write.h), and what is read is checked against its name. One process owns the directory.
 class FileBlobStore : public BlobStore {
  public:
-  /// Opens or makes the store in `directory` and removes temporaries of a process that died. `fs` must outlive it.
-  static absl::StatusOr<std::unique_ptr<FileBlobStore>> Create(FileSystem* fs, std::string_view directory);
+  /// Opens or makes the store in `directory` and removes temporaries of a process that died. `fs`
+  /// must outlive it.
+  static absl::StatusOr<std::unique_ptr<FileBlobStore>> Create(FileSystem* fs,
+                                                               std::string_view directory);
 
   /// A stored copy that no longer fits its digest is replaced.
   absl::StatusOr<std::string> Put(std::string_view bytes) override;

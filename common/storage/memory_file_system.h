@@ -13,15 +13,16 @@
 
 namespace neolog {
 
-/// A file system in memory that can fail as a disk does: it remembers what was synced, and drops or tears the rest. For
-/// tests. It starts with the directories "/" and ".".
+/// A file system in memory that can fail as a disk does: it remembers what was synced, and drops or
+/// tears the rest. For tests. It starts with the directories "/" and ".".
 class MemoryFileSystem : public FileSystem {
  public:
   /// What a power loss leaves of things that were not synced; both are allowed by POSIX.
   enum class Crash {
     /// Neither unsynced bytes nor unsynced names: finds a missing directory sync.
     kDropUnsynced,
-    /// Names as they were last, and half of the unsynced bytes: finds a rename before the file's sync.
+    /// Names as they were last, and half of the unsynced bytes: finds a rename before the file's
+    /// sync.
     kKeepNamesTearBytes,
   };
 
@@ -38,18 +39,21 @@ class MemoryFileSystem : public FileSystem {
   absl::StatusOr<std::vector<std::string>> List(std::string_view path) override;
   absl::StatusOr<FileInfo> Stat(std::string_view path) override;
 
-  /// The n-th operation that changes something from now on (1 is the next one) fails with `status`; an Append has written
-  /// half of its bytes by then. With `and_all_later` so does every one after it, until ClearFaults: the machine is dying.
+  /// The n-th operation that changes something from now on (1 is the next one) fails with `status`;
+  /// an Append has written half of its bytes by then. With `and_all_later` so does every one after
+  /// it, until ClearFaults: the machine is dying.
   void FailOperation(int n, absl::Status status, bool and_all_later = false);
   /// No planned failure, no capacity limit.
   void ClearFaults();
-  /// Appends beyond this many bytes in all files together write what fits and give ResourceExhausted.
+  /// Appends beyond this many bytes in all files together write what fits and give
+  /// ResourceExhausted.
   void SetCapacity(uint64_t bytes);
   /// Changing operations so far, failed ones included: run once to count, then fail each in turn.
   int operations() const;
   /// The power goes. Open files are lost: their operations fail from then on.
   void PowerLoss(Crash crash);
-  /// Replaces a file's bytes behind everyone's back: a disk that lies. NotFound when there is no such file.
+  /// Replaces a file's bytes behind everyone's back: a disk that lies. NotFound when there is no
+  /// such file.
   absl::Status Corrupt(std::string_view path, std::string_view bytes);
 
  private:

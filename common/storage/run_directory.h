@@ -8,7 +8,8 @@
 #include "common/base/embedding_format.h"
 #include "common/storage/file_system.h"
 
-// The folder of one run, `<log_dir>/<run name>/`. This module owns every name in it; nobody else builds or takes apart one.
+// The folder of one run, `<log_dir>/<run name>/`. This module owns every name in it; nobody else
+// builds or takes apart one.
 //
 //   run.json                              whose folder this is (the run's id)
 //   settings.yaml, settings.json          the settings, defaults filled in
@@ -19,7 +20,8 @@
 //   previews/<word>-<step>-<index>.png    drawn while training; index counts the prompts from 0
 //   <word>.pt, <word>.safetensors         the result
 //
-// A1111 takes a file's name as the word to type, so files carry the word's name, not the run's; see FileStem.
+// A1111 takes a file's name as the word to type, so files carry the word's name, not the run's; see
+// FileStem.
 
 namespace neolog {
 
@@ -53,13 +55,13 @@ struct RunFile {
   bool operator==(const RunFile&) const = default;
 };
 
-/// The word as part of a file name: without the characters that some system refuses in names (`< > : " / \ | ? *` and
-/// control characters), without dots and spaces at either end, at most 100 bytes, cut between UTF-8 characters; "word"
-/// when nothing is left. "<cat-toy>" gives "cat-toy".
+/// The word as part of a file name: without the characters that some system refuses in names (`< >
+/// : " / \ | ? *` and control characters), without dots and spaces at either end, at most 100
+/// bytes, cut between UTF-8 characters; "word" when nothing is left. "<cat-toy>" gives "cat-toy".
 std::string FileStem(std::string_view word);
 
-/// True for names that may be a run's folder: 1 to 100 of the letters A-Z and a-z, digits, '.', '_' and '-', beginning
-/// with a letter, a digit or '_'.
+/// True for names that may be a run's folder: 1 to 100 of the letters A-Z and a-z, digits, '.', '_'
+/// and '-', beginning with a letter, a digit or '_'.
 bool IsRunName(std::string_view name);
 
 /// The names of one run's folder.
@@ -88,14 +90,15 @@ class RunDirectory {
 /// Takes apart a path relative to the run's folder; nothing for names that are not its own.
 std::optional<RunFile> ParseRunFile(std::string_view relative_path);
 
-/// Makes the folder with its subfolders, and the marker that says it belongs to run `run_id`; removes temporaries that a
-/// dead writer left. Claiming it again for the same run does nothing more. AlreadyExists when the folder belongs to another
-/// run, or holds files that are no run's; the message names the folder, both ids and what to do. DataLoss when the marker
-/// cannot be read.
-absl::Status ClaimRunDirectory(FileSystem& fs, const RunDirectory& directory, std::string_view run_id);
+/// Makes the folder with its subfolders, and the marker that says it belongs to run `run_id`;
+/// removes temporaries that a dead writer left. Claiming it again for the same run does nothing
+/// more. AlreadyExists when the folder belongs to another run, or holds files that are no run's;
+/// the message names the folder, both ids and what to do. DataLoss when the marker cannot be read.
+absl::Status ClaimRunDirectory(FileSystem& fs, const RunDirectory& directory,
+                               std::string_view run_id);
 
-/// The id of the run that the folder belongs to; empty when the folder is missing or empty. For a check before a run is
-/// submitted. Errors as ClaimRunDirectory.
+/// The id of the run that the folder belongs to; empty when the folder is missing or empty. For a
+/// check before a run is submitted. Errors as ClaimRunDirectory.
 absl::StatusOr<std::string> RunDirectoryOwner(FileSystem& fs, const RunDirectory& directory);
 
 }  // namespace neolog

@@ -26,12 +26,9 @@ absl::StatusOr<std::vector<float>> ToFloat32(const TensorView& tensor) {
                                        tensor.data.size(), NameOf(tensor.type)));
   }
   switch (tensor.type) {
-    case TensorType::kFloat16:
-      return ConvertAll<uint16_t>(tensor.data, HalfToFloat);
-    case TensorType::kBFloat16:
-      return ConvertAll<uint16_t>(tensor.data, BFloat16ToFloat);
-    case TensorType::kFloat32:
-      return ConvertAll<float>(tensor.data, [](float v) { return v; });
+    case TensorType::kFloat16: return ConvertAll<uint16_t>(tensor.data, HalfToFloat);
+    case TensorType::kBFloat16: return ConvertAll<uint16_t>(tensor.data, BFloat16ToFloat);
+    case TensorType::kFloat32: return ConvertAll<float>(tensor.data, [](float v) { return v; });
     case TensorType::kFloat64:
       return ConvertAll<double>(tensor.data, [](double v) { return static_cast<float>(v); });
     default:

@@ -200,13 +200,10 @@ absl::Status PickleReader::Step(bool* done) {
     case '.':  // STOP
       *done = true;
       return absl::OkStatus();
-    case '(':
-      return Push(Kind::kMark);
-    case 'N':
-      return Push(Kind::kNone);
+    case '(': return Push(Kind::kMark);
+    case 'N': return Push(Kind::kNone);
     case 0x88:
-    case 0x89:
-      return Push(Kind::kBool, opcode == 0x88 ? 1 : 0);
+    case 0x89: return Push(Kind::kBool, opcode == 0x88 ? 1 : 0);
     case 'J': {  // BININT
       ASSIGN_OR_RETURN(const uint64_t value, Number(4));
       return Push(Kind::kInt, static_cast<int32_t>(value));
@@ -235,12 +232,9 @@ absl::Status PickleReader::Step(bool* done) {
       ASSIGN_OR_RETURN(const std::string_view text, Bytes(size));
       return PushText(text);
     }
-    case '}':
-      return Push(Kind::kDict);
-    case ']':
-      return Push(Kind::kList);
-    case ')':
-      return Push(Kind::kTuple);
+    case '}': return Push(Kind::kDict);
+    case ']': return Push(Kind::kList);
+    case ')': return Push(Kind::kTuple);
     case 0x85:
     case 0x86:
     case 0x87: {  // TUPLE1, 2, 3
@@ -288,16 +282,11 @@ absl::Status PickleReader::Step(bool* done) {
       stack_.erase(stack_.begin() + static_cast<std::ptrdiff_t>(first) - 1);
       return SetItems(first - 1);
     }
-    case 'c':
-      return Global();
-    case 'Q':
-      return PersistentId();
-    case 'R':
-      return Reduce(false);
-    case 0x81:
-      return Reduce(true);
-    case 'b':
-      return Build();
+    case 'c': return Global();
+    case 'Q': return PersistentId();
+    case 'R': return Reduce(false);
+    case 0x81: return Reduce(true);
+    case 'b': return Build();
     default:
       return Refused(
           fmt::format("opcode 0x{:02x} is not one that plain values and tensors need; the file may "

@@ -133,14 +133,10 @@ char32_t NewerLower(char32_t c) {
   switch (c) {
     case 0x1c89:
     case 0xa7cc:
-    case 0xa7da:
-      return c + 1;
-    case 0xa7cb:
-      return 0x264;
-    case 0xa7dc:
-      return 0x19b;
-    default:
-      return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
+    case 0xa7da: return c + 1;
+    case 0xa7cb: return 0x264;
+    case 0xa7dc: return 0x19b;
+    default: return static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c)));
   }
 }
 
@@ -258,10 +254,8 @@ bool IsWordCharacter(char32_t c) {
     case UTF8PROC_CATEGORY_ME:
     case UTF8PROC_CATEGORY_ND:
     case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return alphabetic_symbol || InRanges(kNewerNumbers, c);
+    case UTF8PROC_CATEGORY_PC: return true;
+    default: return alphabetic_symbol || InRanges(kNewerNumbers, c);
   }
 }
 

@@ -21,8 +21,9 @@ class EventStream {
   virtual void Cancel() = 0;
 };
 
-/// The coordinator as commands see it: its services, without the transport. Calls block, end with Unavailable when the
-/// coordinator cannot be reached in time, and may come from any thread. Messages of errors name the coordinator.
+/// The coordinator as commands see it: its services, without the transport. Calls block, end with
+/// Unavailable when the coordinator cannot be reached in time, and may come from any thread.
+/// Messages of errors name the coordinator.
 class Client {
  public:
   virtual ~Client() = default;
@@ -37,17 +38,19 @@ class Client {
   /// Never null; errors come out of Next.
   virtual std::unique_ptr<EventStream> WatchEvents(const v1::WatchEventsRequest& request) = 0;
   virtual BlobStore& blobs() = 0;
-  /// Waits until there is a connection to the coordinator. False when there is none within `timeout`.
+  /// Waits until there is a connection to the coordinator. False when there is none within
+  /// `timeout`.
   virtual bool WaitForConnection(absl::Duration timeout) = 0;
 };
 
-/// A client of the coordinator at `target`; connects when first used. InvalidArgument for a malformed target.
-/// `timeout` bounds every unary call, waiting for the connection included.
+/// A client of the coordinator at `target`; connects when first used. InvalidArgument for a
+/// malformed target. `timeout` bounds every unary call, waiting for the connection included.
 absl::StatusOr<std::unique_ptr<Client>> MakeGrpcClient(const std::string& target,
                                                        absl::Duration timeout = absl::Seconds(10));
 
-/// Asks the coordinator for its version and refuses another major.minor with FailedPrecondition. Unavailable after
-/// `timeout`, trying again until then: a coordinator that was just started takes a moment.
+/// Asks the coordinator for its version and refuses another major.minor with FailedPrecondition.
+/// Unavailable after `timeout`, trying again until then: a coordinator that was just started takes
+/// a moment.
 absl::Status WaitForCoordinator(Client& client, absl::Duration timeout);
 
 }  // namespace neolog::cli

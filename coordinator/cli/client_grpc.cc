@@ -1,8 +1,7 @@
+#include <fmt/format.h>
 #include <grpcpp/client_context.h>
 
 #include <chrono>
-
-#include <fmt/format.h>
 
 #include "common/base/version.h"
 #include "common/rpc/blob_client.h"
@@ -18,7 +17,8 @@ namespace {
 
 class GrpcEventStream : public EventStream {
  public:
-  GrpcEventStream(v1::StatusService::Stub* stub, const v1::WatchEventsRequest& request, std::string target)
+  GrpcEventStream(v1::StatusService::Stub* stub, const v1::WatchEventsRequest& request,
+                  std::string target)
       : target_(std::move(target)), reader_(stub->WatchEvents(&context_, request)) {}
 
   ~GrpcEventStream() override {
@@ -61,7 +61,8 @@ class GrpcClient : public Client {
         channel_(std::move(channel)) {}
 
   absl::StatusOr<v1::RunInfo> SubmitRun(const v1::SubmitRunRequest& request) override {
-    return RunOf(Call<v1::SubmitRunResponse>(*control_, &v1::ControlService::Stub::SubmitRun, request));
+    return RunOf(
+        Call<v1::SubmitRunResponse>(*control_, &v1::ControlService::Stub::SubmitRun, request));
   }
   absl::StatusOr<v1::RunInfo> StopRun(const std::string& run) override {
     v1::StopRunRequest request;
@@ -71,10 +72,12 @@ class GrpcClient : public Client {
   absl::StatusOr<v1::RunInfo> PauseRun(const std::string& run) override {
     v1::PauseRunRequest request;
     request.set_run_id(run);
-    return RunOf(Call<v1::PauseRunResponse>(*control_, &v1::ControlService::Stub::PauseRun, request));
+    return RunOf(
+        Call<v1::PauseRunResponse>(*control_, &v1::ControlService::Stub::PauseRun, request));
   }
   absl::StatusOr<v1::RunInfo> ResumeRun(const v1::ResumeRunRequest& request) override {
-    return RunOf(Call<v1::ResumeRunResponse>(*control_, &v1::ControlService::Stub::ResumeRun, request));
+    return RunOf(
+        Call<v1::ResumeRunResponse>(*control_, &v1::ControlService::Stub::ResumeRun, request));
   }
   absl::StatusOr<v1::RunInfo> GetRun(const std::string& run) override {
     v1::GetRunRequest request;
@@ -82,25 +85,30 @@ class GrpcClient : public Client {
     return RunOf(Call<v1::GetRunResponse>(*control_, &v1::ControlService::Stub::GetRun, request));
   }
   absl::StatusOr<v1::ListRunsResponse> ListRuns() override {
-    return Call<v1::ListRunsResponse>(*control_, &v1::ControlService::Stub::ListRuns, v1::ListRunsRequest());
+    return Call<v1::ListRunsResponse>(*control_, &v1::ControlService::Stub::ListRuns,
+                                      v1::ListRunsRequest());
   }
   absl::StatusOr<v1::GetStepsResponse> GetSteps(const v1::GetStepsRequest& request) override {
     return Call<v1::GetStepsResponse>(*control_, &v1::ControlService::Stub::GetSteps, request);
   }
   absl::StatusOr<v1::GetStatusResponse> GetStatus() override {
-    return Call<v1::GetStatusResponse>(*status_, &v1::StatusService::Stub::GetStatus, v1::GetStatusRequest());
+    return Call<v1::GetStatusResponse>(*status_, &v1::StatusService::Stub::GetStatus,
+                                       v1::GetStatusRequest());
   }
   std::unique_ptr<EventStream> WatchEvents(const v1::WatchEventsRequest& request) override {
     return std::make_unique<GrpcEventStream>(status_.get(), request, target_);
   }
   BlobStore& blobs() override { return blobs_; }
   bool WaitForConnection(absl::Duration timeout) override {
-    return channel_->WaitForConnected(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout));
+    return channel_->WaitForConnected(std::chrono::system_clock::now() +
+                                      absl::ToChronoMilliseconds(timeout));
   }
 
  private:
   template <typename Response, typename Stub, typename Request>
-  absl::StatusOr<Response> Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+  absl::StatusOr<Response> Call(Stub& stub,
+                                grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
                                 const Request& request) {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + absl::ToChronoMilliseconds(timeout_));
@@ -108,7 +116,8 @@ class GrpcClient : public Client {
     absl::Status status = FromGrpc((stub.*method)(&context, request, &response));
     if (status.ok()) return response;
     if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) {
-      return Unavailable(fmt::format("the coordinator at '{}' cannot be reached: {}", target_, ToStd(status.message())));
+      return Unavailable(fmt::format("the coordinator at '{}' cannot be reached: {}", target_,
+                                     ToStd(status.message())));
     }
     return status;
   }
@@ -129,7 +138,8 @@ class GrpcClient : public Client {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Client>> MakeGrpcClient(const std::string& target, absl::Duration timeout) {
+absl::StatusOr<std::unique_ptr<Client>> MakeGrpcClient(const std::string& target,
+                                                       absl::Duration timeout) {
   ASSIGN_OR_RETURN(auto channel, MakeChannel(target));
   return std::unique_ptr<Client>(new GrpcClient(target, std::move(channel), timeout));
 }

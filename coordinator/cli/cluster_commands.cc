@@ -1,10 +1,9 @@
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <iostream>
-
-#include <fmt/format.h>
 
 #include "common/base/log.h"
 #include "common/base/version.h"
@@ -25,8 +24,8 @@ void SayReady() {
   if (null > 2) close(null);
 }
 
-/// Waits until that many workers have joined. FailedPrecondition with what is wrong when they keep dying; Unavailable when
-/// they need longer than is worth waiting for.
+/// Waits until that many workers have joined. FailedPrecondition with what is wrong when they keep
+/// dying; Unavailable when they need longer than is worth waiting for.
 absl::Status WaitForWorkers(Session& session, size_t workers) {
   // Whether they all are there; false: not yet.
   const auto look = [&]() -> absl::StatusOr<bool> {
@@ -35,40 +34,54 @@ absl::Status WaitForWorkers(Session& session, size_t workers) {
     for (const v1::WorkerInfo& worker : status.workers()) live += worker.state() == "lost" ? 0 : 1;
     if (live >= workers) return true;
     ASSIGN_OR_RETURN(const SupervisorReply info, session.cluster->Info());
-    if (const Trouble trouble = TroubleOf(info); !trouble.text.empty()) return FailedPrecondition(trouble.text);
+    if (const Trouble trouble = TroubleOf(info); !trouble.text.empty())
+      return FailedPrecondition(trouble.text);
     return false;
   };
   absl::StatusOr<bool> joined = false;
-  PollUntil([&] { joined = look(); return !joined.ok() || *joined; }, absl::Milliseconds(50), kJoinTimeout);
+  PollUntil(
+      [&] {
+        joined = look();
+        return !joined.ok() || *joined;
+      },
+      absl::Milliseconds(50), kJoinTimeout);
   RETURN_IF_ERROR(joined);
-  return *joined ? absl::OkStatus() : Unavailable("workers have not joined yet; `neolog status` shows them");
+  return *joined ? absl::OkStatus()
+                 : Unavailable("workers have not joined yet; `neolog status` shows them");
 }
 
 }  // namespace
 
 ExitCode UpCommand(Context& context, const UpOptions& options) {
   if (!context.local()) {
-    return Fail(context, InvalidArgument("`up` starts a local cluster and takes no --coordinator; unset NEOLOG_COORDINATOR"));
+    return Fail(
+        context,
+        InvalidArgument(
+            "`up` starts a local cluster and takes no --coordinator; unset NEOLOG_COORDINATOR"));
   }
   auto session = ConnectOrStart(context, /*on_demand=*/false);
   if (!session.ok()) return Fail(context, session.status());
   if (auto kept = session->cluster->Keep(); !kept.ok()) return Fail(context, kept);
-  const uint32_t workers =
-      options.workers.value_or(DefaultWorkers(std::thread::hardware_concurrency(), options.threads));
+  const uint32_t workers = options.workers.value_or(
+      DefaultWorkers(std::thread::hardware_concurrency(), options.threads));
   const auto info = session->cluster->Ensure(workers, options.threads, options.device);
   if (!info.ok()) return Fail(context, info.status());
   if (auto joined = WaitForWorkers(*session, info->children.size() - 1); !joined.ok()) {
     return Fail(context, joined, kExitUnexpected);
   }
-  context.console->Note(fmt::format("{} with {} worker{} at {}", session->cluster->started_here() ? "started" : "running",
-                                    info->children.size() - 1, info->children.size() == 2 ? "" : "s", info->target));
+  context.console->Note(fmt::format(
+      "{} with {} worker{} at {}", session->cluster->started_here() ? "started" : "running",
+      info->children.size() - 1, info->children.size() == 2 ? "" : "s", info->target));
   context.console->Note("Next:  neolog train FILE   or   neolog status;   neolog down ends it");
   return kExitOk;
 }
 
 ExitCode DownCommand(Context& context) {
   if (!context.local()) {
-    return Fail(context, InvalidArgument("`down` ends the local cluster and takes no --coordinator; unset NEOLOG_COORDINATOR"));
+    return Fail(
+        context,
+        InvalidArgument(
+            "`down` ends the local cluster and takes no --coordinator; unset NEOLOG_COORDINATOR"));
   }
   const auto dir = ResolveStateDir(context.env);
   if (!dir.ok()) return Fail(context, dir.status());
@@ -81,8 +94,10 @@ ExitCode DownCommand(Context& context) {
   if (!cluster.ok() && absl::IsFailedPrecondition(cluster.status())) {
     auto connection = SupervisorConnection::Connect(dir->SupervisorSocket());
     if (!connection.ok()) return Fail(context, connection.status());
-    if (auto told = (*connection)->Call({SupervisorRequest::Op::kDown}); !told.ok()) return Fail(context, told.status());
-    if (auto gone = (*connection)->WaitClosed(absl::Seconds(30)); !gone.ok()) return Fail(context, gone);
+    if (auto told = (*connection)->Call({SupervisorRequest::Op::kDown}); !told.ok())
+      return Fail(context, told.status());
+    if (auto gone = (*connection)->WaitClosed(absl::Seconds(30)); !gone.ok())
+      return Fail(context, gone);
   } else if (!cluster.ok()) {
     return Fail(context, cluster.status());
   } else if (auto gone = (*cluster)->Down(absl::Seconds(30)); !gone.ok()) {

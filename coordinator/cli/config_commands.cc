@@ -16,7 +16,8 @@ ExitCode ConfigValidateCommand(Context& context, const ConfigOptions& options) {
   if (!run_file.config.ok()) return PrintConfigErrors(context, run_file.config);
   for (const std::string& warning : inputs.warnings) context.console->Warn(warning);
   context.console->Print(fmt::format("{} is valid: '{}' from {} pictures, {} steps\n", options.file,
-                                     run_file.config.spec.word(0).name(), run_file.config.spec.data().samples_size(),
+                                     run_file.config.spec.word(0).name(),
+                                     run_file.config.spec.data().samples_size(),
                                      run_file.config.spec.training().steps()));
   return kExitOk;
 }
@@ -24,7 +25,8 @@ ExitCode ConfigValidateCommand(Context& context, const ConfigOptions& options) {
 ExitCode ConfigShowCommand(Context& context, const ConfigOptions& options) {
   const auto fs = MakePosixFileSystem();
   const RunFile run_file = ReadRunFile(context, options.file, options.settings, *fs);
-  context.console->Print(config::ToYaml(run_file.config.spec, options.origin ? &run_file.config.origins : nullptr));
+  context.console->Print(
+      config::ToYaml(run_file.config.spec, options.origin ? &run_file.config.origins : nullptr));
   return run_file.config.ok() ? kExitOk : PrintConfigErrors(context, run_file.config);
 }
 

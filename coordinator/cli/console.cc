@@ -1,12 +1,11 @@
 #include "coordinator/cli/console.h"
 
+#include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <iostream>
-
-#include <fmt/format.h>
 
 namespace neolog::cli {
 namespace {

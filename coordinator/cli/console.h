@@ -17,12 +17,13 @@ std::optional<std::string> ProcessEnv(std::string_view name);
 /// What --color takes.
 enum class ColorMode { kAuto, kAlways, kNever };
 
-/// Whether a stream gets colour: --color always/never decides; else CLICOLOR_FORCE (set and not "0") forces it, and
-/// otherwise only a terminal whose TERM is not "dumb" gets it, and only when NO_COLOR is empty.
+/// Whether a stream gets colour: --color always/never decides; else CLICOLOR_FORCE (set and not
+/// "0") forces it, and otherwise only a terminal whose TERM is not "dumb" gets it, and only when
+/// NO_COLOR is empty.
 bool UseColor(ColorMode mode, bool is_tty, const GetEnv& env);
 
-/// The streams and habits of one `neolog` process: results go to `out`; progress, warnings and questions to `err`.
-/// Everything outside this class can be tested with string streams.
+/// The streams and habits of one `neolog` process: results go to `out`; progress, warnings and
+/// questions to `err`. Everything outside this class can be tested with string streams.
 class Console {
  public:
   struct Options {

@@ -1,8 +1,8 @@
 #include "coordinator/cli/context.h"
 
-#include <filesystem>
-
 #include <fmt/format.h>
+
+#include <filesystem>
 
 #include "common/storage/run_directory.h"
 #include "coordinator/cli/follow.h"
@@ -15,12 +15,14 @@ namespace {
 
 constexpr absl::Duration kLocalStart = absl::Seconds(20);
 
-/// The embedding files of a run whose folder is on this host. The coordinator writes them just after it says that the run
-/// ended, so they may need a moment.
-std::vector<std::string> EmbeddingFiles(const v1::RunInfo& run, const RunDirectory& folder, const Clock& clock) {
+/// The embedding files of a run whose folder is on this host. The coordinator writes them just
+/// after it says that the run ended, so they may need a moment.
+std::vector<std::string> EmbeddingFiles(const v1::RunInfo& run, const RunDirectory& folder,
+                                        const Clock& clock) {
   std::vector<std::string> expected;
   for (const std::string& format : run.spec().checkpoint().formats()) {
-    expected.push_back(folder.FinalEmbedding(format == "a1111" ? EmbeddingFormat::kA1111 : EmbeddingFormat::kDiffusers));
+    expected.push_back(folder.FinalEmbedding(format == "a1111" ? EmbeddingFormat::kA1111
+                                                               : EmbeddingFormat::kDiffusers));
   }
   const SteadyTime deadline = clock.SteadyNow() + absl::Seconds(10);
   std::vector<std::string> found;
@@ -38,7 +40,9 @@ std::string CoordinatorFlag(const Context& context) {
 
 }  // namespace
 
-ExitCode Fail(Context& context, const absl::Status& status) { return Fail(context, status, ExitCodeOf(status)); }
+ExitCode Fail(Context& context, const absl::Status& status) {
+  return Fail(context, status, ExitCodeOf(status));
+}
 
 ExitCode Fail(Context& context, const absl::Status& status, ExitCode code) {
   context.console->Error(ToStd(status.message()));
@@ -52,9 +56,10 @@ absl::StatusOr<Session> ConnectExisting(Context& context) {
     ASSIGN_OR_RETURN(const StateDir dir, ResolveStateDir(context.env));
     auto cluster = LocalCluster::Connect(dir);
     if (absl::IsNotFound(cluster.status())) {
-      return Unavailable(fmt::format("{}. Start one with `neolog up`, or name a coordinator with --coordinator or "
-                                     "NEOLOG_COORDINATOR",
-                                     ToStd(cluster.status().message())));
+      return Unavailable(
+          fmt::format("{}. Start one with `neolog up`, or name a coordinator with --coordinator or "
+                      "NEOLOG_COORDINATOR",
+                      ToStd(cluster.status().message())));
     }
     RETURN_IF_ERROR(cluster.status());
     session.cluster = *std::move(cluster);
@@ -62,7 +67,8 @@ absl::StatusOr<Session> ConnectExisting(Context& context) {
     session.cluster->WaitForListener(kLocalStart);
   }
   ASSIGN_OR_RETURN(session.client, MakeGrpcClient(target));
-  RETURN_IF_ERROR(WaitForCoordinator(*session.client, context.local() ? kLocalStart : absl::ZeroDuration()));
+  RETURN_IF_ERROR(
+      WaitForCoordinator(*session.client, context.local() ? kLocalStart : absl::ZeroDuration()));
   return session;
 }
 
@@ -71,13 +77,15 @@ absl::StatusOr<Session> ConnectOrStart(Context& context, bool on_demand) {
   ASSIGN_OR_RETURN(const StateDir dir, ResolveStateDir(context.env));
   ASSIGN_OR_RETURN(const Programs programs, FindPrograms(context.self_path));
   Session session;
-  ASSIGN_OR_RETURN(session.cluster, LocalCluster::ConnectOrStart(dir, programs, on_demand, *context.console));
+  ASSIGN_OR_RETURN(session.cluster,
+                   LocalCluster::ConnectOrStart(dir, programs, on_demand, *context.console));
   session.cluster->WaitForListener(kLocalStart);
   ASSIGN_OR_RETURN(session.client, MakeGrpcClient(session.cluster->target()));
   const absl::Status reached = WaitForCoordinator(*session.client, kLocalStart);
   if (absl::IsUnavailable(reached)) {
     if (const auto info = session.cluster->Info(); info.ok()) {
-      if (const Trouble trouble = TroubleOf(*info); !trouble.text.empty()) return Unavailable(trouble.text);
+      if (const Trouble trouble = TroubleOf(*info); !trouble.text.empty())
+        return Unavailable(trouble.text);
     }
   }
   RETURN_IF_ERROR(reached);
@@ -91,7 +99,8 @@ absl::StatusOr<v1::RunInfo> FindRun(Client& client, const std::string& run) {
   }
   ASSIGN_OR_RETURN(const v1::ListRunsResponse runs, client.ListRuns());
   if (run.empty()) {
-    if (runs.runs().empty()) return NotFound("there are no runs yet; start one with `neolog train FILE`");
+    if (runs.runs().empty())
+      return NotFound("there are no runs yet; start one with `neolog train FILE`");
     return runs.runs(0);
   }
   std::vector<std::string> names;
@@ -100,8 +109,9 @@ absl::StatusOr<v1::RunInfo> FindRun(Client& client, const std::string& run) {
     names.push_back(info.run_id());
   }
   const std::string nearest = Nearest(run, names);
-  return NotFound(fmt::format("no run '{}'{}; `neolog list` shows all", run,
-                              nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest)));
+  return NotFound(
+      fmt::format("no run '{}'{}; `neolog list` shows all", run,
+                  nearest.empty() ? "" : fmt::format(" (did you mean '{}'?)", nearest)));
 }
 
 void PrintOutcome(Context& context, const v1::RunInfo& run) {
@@ -111,11 +121,14 @@ void PrintOutcome(Context& context, const v1::RunInfo& run) {
   const std::string steps = fmt::format("{} of {} steps", run.step(), run.total_steps());
   switch (run.state()) {
     case v1::RUN_STATE_COMPLETED: {
-      const double seconds = static_cast<double>(run.ended_at().seconds() - run.started_at().seconds()) +
-                             1e-9 * (run.ended_at().nanos() - run.started_at().nanos());
-      console.Note(fmt::format("{} '{}' is learned: {} steps{}, loss {:.4f}", console.Paint("done:", kGreen, false), word,
-                               run.step(), run.has_started_at() && run.has_ended_at() ? " in " + FormatDuration(seconds) : "",
-                               run.smoothed_loss()));
+      const double seconds =
+          static_cast<double>(run.ended_at().seconds() - run.started_at().seconds()) +
+          1e-9 * (run.ended_at().nanos() - run.started_at().nanos());
+      console.Note(fmt::format(
+          "{} '{}' is learned: {} steps{}, loss {:.4f}", console.Paint("done:", kGreen, false),
+          word, run.step(),
+          run.has_started_at() && run.has_ended_at() ? " in " + FormatDuration(seconds) : "",
+          run.smoothed_loss()));
       break;
     }
     case v1::RUN_STATE_FAILED:
@@ -126,28 +139,32 @@ void PrintOutcome(Context& context, const v1::RunInfo& run) {
       console.Note(fmt::format("run '{}' was stopped after {}: {}", name, steps, run.reason()));
       break;
     case v1::RUN_STATE_PAUSED:
-      console.Note(fmt::format("run '{}' is paused after {}; go on with:  neolog resume {}", name, steps, name));
+      console.Note(fmt::format("run '{}' is paused after {}; go on with:  neolog resume {}", name,
+                               steps, name));
       return;
-    default:
-      return;
+    default: return;
   }
   if (run.log_dir().empty()) return;
   console.Note(fmt::format("Everything is in {}", run.log_dir()));
   const std::string log_dir = std::filesystem::path(run.log_dir()).parent_path().string();
-  const RunDirectory folder(log_dir, std::filesystem::path(run.log_dir()).filename().string(), word);
+  const RunDirectory folder(log_dir, std::filesystem::path(run.log_dir()).filename().string(),
+                            word);
   const std::vector<std::string> files = EmbeddingFiles(run, folder, *context.clock);
   for (const std::string& path : files) console.Print(path + "\n");
   const std::string first = files.empty() ? "" : files.front();
   if (!first.empty() && run.state() == v1::RUN_STATE_COMPLETED) {
-    console.Note(fmt::format("Next: copy {} into the embeddings folder of your Stable Diffusion program and type '{}' in a "
-                             "prompt.",
-                             first, FileStem(word)));
+    console.Note(
+        fmt::format("Next: copy {} into the embeddings folder of your Stable Diffusion program and "
+                    "type '{}' in a "
+                    "prompt.",
+                    first, FileStem(word)));
   } else if (run.state() != v1::RUN_STATE_COMPLETED) {
     console.Note(fmt::format("To try again from the last good step:  neolog resume {}", name));
   }
 }
 
-ExitCode FollowToTheEnd(Context& context, Session& session, const v1::RunInfo& run, SignalPipe& signals) {
+ExitCode FollowToTheEnd(Context& context, Session& session, const v1::RunInfo& run,
+                        SignalPipe& signals) {
   FollowOptions options;
   options.run_id = run.run_id();
   const std::string flag = CoordinatorFlag(context);
@@ -156,10 +173,12 @@ ExitCode FollowToTheEnd(Context& context, Session& session, const v1::RunInfo& r
   if (session.cluster) {
     options.trouble = [&session] {
       const auto info = session.cluster->Info();
-      return info.ok() ? TroubleOf(*info) : Trouble{"supervisor", std::string(info.status().message()), false};
+      return info.ok() ? TroubleOf(*info)
+                       : Trouble{"supervisor", std::string(info.status().message()), false};
     };
   }
-  const FollowResult result = FollowRun(*session.client, *context.console, signals, *context.clock, options);
+  const FollowResult result =
+      FollowRun(*session.client, *context.console, signals, *context.clock, options);
   if (!result.detached) PrintOutcome(context, result.run);
   return result.code;
 }

@@ -37,21 +37,24 @@ struct Session {
   std::unique_ptr<Client> client;
 };
 
-/// Connects to the coordinator that the context names, or to the local cluster if one runs, and checks its version.
-/// Unavailable when there is none, with what to do.
+/// Connects to the coordinator that the context names, or to the local cluster if one runs, and
+/// checks its version. Unavailable when there is none, with what to do.
 absl::StatusOr<Session> ConnectExisting(Context& context);
 
-/// The same, but starts a local cluster on demand when none runs. Workers are not started: see LocalCluster::Ensure.
+/// The same, but starts a local cluster on demand when none runs. Workers are not started: see
+/// LocalCluster::Ensure.
 absl::StatusOr<Session> ConnectOrStart(Context& context, bool on_demand);
 
-/// The run that a user means: by id, by name, or the newest one when `run` is empty. NotFound with the nearest name.
+/// The run that a user means: by id, by name, or the newest one when `run` is empty. NotFound with
+/// the nearest name.
 absl::StatusOr<v1::RunInfo> FindRun(Client& client, const std::string& run);
 
 /// Follows a run with the signals of the process, as train, logs -f and resume do.
-ExitCode FollowToTheEnd(Context& context, Session& session, const v1::RunInfo& run, SignalPipe& signals);
+ExitCode FollowToTheEnd(Context& context, Session& session, const v1::RunInfo& run,
+                        SignalPipe& signals);
 
-/// After a run came to rest: what became of it, where its files are and what to type next. To the error stream, but the
-/// paths of the embedding files to standard output, one a line.
+/// After a run came to rest: what became of it, where its files are and what to type next. To the
+/// error stream, but the paths of the embedding files to standard output, one a line.
 void PrintOutcome(Context& context, const v1::RunInfo& run);
 
 }  // namespace neolog::cli

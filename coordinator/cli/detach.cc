@@ -21,6 +21,8 @@ DetachLogic::Action DetachLogic::OnTick(absl::Duration now) {
   return leaving_ && now >= deadline_ ? Action::kDetach : Action::kNone;
 }
 
-DetachLogic::Action DetachLogic::Answered(bool yes) { return yes ? Action::kStopRun : Action::kDetach; }
+DetachLogic::Action DetachLogic::Answered(bool yes) {
+  return yes ? Action::kStopRun : Action::kDetach;
+}
 
 }  // namespace neolog::cli

@@ -4,8 +4,9 @@
 
 namespace neolog::cli {
 
-/// What Ctrl-C and SIGTERM mean while a run is followed. Nothing here ever stops a run by itself: the first Ctrl-C
-/// detaches, a second one within two seconds offers to stop the run, and only a yes stops it.
+/// What Ctrl-C and SIGTERM mean while a run is followed. Nothing here ever stops a run by itself:
+/// the first Ctrl-C detaches, a second one within two seconds offers to stop the run, and only a
+/// yes stops it.
 ///
 ///   following --SIGINT, tty--> leaving --2 s--> detach (130)
 ///                              leaving --SIGINT--> ask --yes--> stop the run, follow it to its end

@@ -1,7 +1,7 @@
+#include <fmt/format.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "common/base/subprocess.h"
@@ -33,11 +33,15 @@ Check CheckProgram(const std::string& path, const std::string& ask) {
   const auto result = RunCommand(spawn, absl::Seconds(20));
   if (!result.ok()) return {name, false, std::string(result.status().message())};
   if (!result->exit.success()) {
-    return {name, false, fmt::format("'{} {}' ended with {}: {}", path, ask, result->exit.ToString(), Trim(result->err))};
+    return {name, false,
+            fmt::format("'{} {}' ended with {}: {}", path, ask, result->exit.ToString(),
+                        Trim(result->err))};
   }
   const std::string version = Trim(result->out);
   if (version.find(kVersion) == std::string::npos) {
-    return {name, false, fmt::format("{} is '{}', neolog is {}: install them together", path, version, kVersion)};
+    return {
+        name, false,
+        fmt::format("{} is '{}', neolog is {}: install them together", path, version, kVersion)};
   }
   return {name, true, fmt::format("{} ({})", path, version)};
 }
@@ -49,27 +53,36 @@ Check CheckDisk(const StateDir& dir) {
     const size_t slash = path.rfind('/');
     path = slash == 0 ? "/" : path.substr(0, slash);
   }
-  const double free_gb = static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize) / 1e9;
-  return {"disk", free_gb > 0.5, fmt::format("{:.1f} GB free at {}{}", free_gb, path,
-                                             free_gb > 0.5 ? "" : ": pictures, checkpoints and the journal need room")};
+  const double free_gb =
+      static_cast<double>(info.f_bavail) * static_cast<double>(info.f_frsize) / 1e9;
+  return {"disk", free_gb > 0.5,
+          fmt::format("{:.1f} GB free at {}{}", free_gb, path,
+                      free_gb > 0.5 ? "" : ": pictures, checkpoints and the journal need room")};
 }
 
 Check CheckCluster(Context& context, const StateDir& dir) {
   if (!context.local()) {
     auto client = MakeGrpcClient(context.coordinator, absl::Seconds(3));
-    const absl::Status status = client.ok() ? WaitForCoordinator(**client, absl::ZeroDuration()) : client.status();
-    return {"coordinator", status.ok(), status.ok() ? context.coordinator + " answers" : std::string(status.message())};
+    const absl::Status status =
+        client.ok() ? WaitForCoordinator(**client, absl::ZeroDuration()) : client.status();
+    return {"coordinator", status.ok(),
+            status.ok() ? context.coordinator + " answers" : std::string(status.message())};
   }
   auto cluster = LocalCluster::Connect(dir);
-  if (absl::IsNotFound(cluster.status())) return {"cluster", true, "no local cluster runs; `neolog up` starts one"};
+  if (absl::IsNotFound(cluster.status()))
+    return {"cluster", true, "no local cluster runs; `neolog up` starts one"};
   if (!cluster.ok()) return {"cluster", false, std::string(cluster.status().message())};
   const auto info = (*cluster)->Info();
   if (!info.ok()) return {"cluster", false, std::string(info.status().message())};
-  if (const Trouble trouble = TroubleOf(*info); !trouble.text.empty()) return {"cluster", false, Trim(trouble.text)};
+  if (const Trouble trouble = TroubleOf(*info); !trouble.text.empty())
+    return {"cluster", false, Trim(trouble.text)};
   auto client = MakeGrpcClient((*cluster)->target(), absl::Seconds(3));
-  const absl::Status status = client.ok() ? WaitForCoordinator(**client, absl::Seconds(3)) : client.status();
+  const absl::Status status =
+      client.ok() ? WaitForCoordinator(**client, absl::Seconds(3)) : client.status();
   if (!status.ok()) return {"cluster", false, std::string(status.message())};
-  return {"cluster", true, fmt::format("coordinator and {} workers run at {}", info->children.size() - 1, info->target)};
+  return {
+      "cluster", true,
+      fmt::format("coordinator and {} workers run at {}", info->children.size() - 1, info->target)};
 }
 
 Check CheckDevices(const std::string& worker, Json& devices) {
@@ -79,7 +92,9 @@ Check CheckDevices(const std::string& worker, Json& devices) {
   if (!result.ok()) return {"devices", false, std::string(result.status().message())};
   devices = Json::parse(result->out, nullptr, /*allow_exceptions=*/false);
   if (!result->exit.success() || devices.is_discarded()) {
-    return {"devices", false, fmt::format("'{} doctor --json' ended with {}: {}", worker, result->exit.ToString(), Trim(result->err))};
+    return {"devices", false,
+            fmt::format("'{} doctor --json' ended with {}: {}", worker, result->exit.ToString(),
+                        Trim(result->err))};
   }
   std::string detail;
   for (const auto& [key, value] : devices.items()) {
@@ -102,7 +117,8 @@ ExitCode DoctorCommand(Context& context, OutputFormat format) {
   if (checks.back().ok) checks.push_back(CheckDevices(worker, devices));
   if (const auto dir = ResolveStateDir(context.env); dir.ok()) {
     const absl::Status state = CheckStateDir(*dir);
-    checks.push_back({"state folder", state.ok(), state.ok() ? dir->root : std::string(state.message())});
+    checks.push_back(
+        {"state folder", state.ok(), state.ok() ? dir->root : std::string(state.message())});
     checks.push_back(CheckDisk(*dir));
     checks.push_back(CheckCluster(context, *dir));
   } else {

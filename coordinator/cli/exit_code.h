@@ -33,14 +33,17 @@ enum ExitCode : int {
 /// The exit code that an error of an RPC or a check stands for; kExitOk for OK.
 ExitCode ExitCodeOf(const absl::Status& status);
 
-/// The exit code of a command that waited for a run: 0 completed, 5 failed or stopped, 75 paused; 0 while it goes on.
+/// The exit code of a command that waited for a run: 0 completed, 5 failed or stopped, 75 paused; 0
+/// while it goes on.
 ExitCode ExitCodeOf(v1::RunState state);
 
 /// Whether a run in this state moves no more by itself: paused, stopped, completed or failed.
 bool IsAtRest(v1::RunState state);
 
 /// Whether a run in this state needs a cluster: queued, running, pausing or stopping.
-inline bool IsActive(v1::RunState state) { return state != v1::RUN_STATE_UNSPECIFIED && !IsAtRest(state); }
+inline bool IsActive(v1::RunState state) {
+  return state != v1::RUN_STATE_UNSPECIFIED && !IsAtRest(state);
+}
 
 /// "running", "completed" and so on.
 std::string StateName(v1::RunState state);

@@ -1,5 +1,6 @@
 #include "coordinator/cli/follow.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 
@@ -7,8 +8,6 @@
 #include <deque>
 #include <optional>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "common/base/mutex.h"
 #include "coordinator/cli/detach.h"
@@ -122,7 +121,8 @@ class Follower {
 
   bool OnEvents(const EventReader::Batch& batch) {
     for (const auto& event : batch.events) OnEvent(event);
-    if (!batch.health.ok() && !absl::IsUnavailable(batch.health) && !absl::IsCancelled(batch.health)) {
+    if (!batch.health.ok() && !absl::IsUnavailable(batch.health) &&
+        !absl::IsCancelled(batch.health)) {
       console_.Error(ToStd(batch.health.message()));
       result_.code = ExitCodeOf(batch.health);
       return true;
@@ -146,7 +146,8 @@ class Follower {
     if (Do(detach_.OnTick(now))) return true;
     if (away_since_ && !away_announced_ && now - *away_since_ >= kAwayNoticeAfter) {
       away_announced_ = true;
-      console_.Note("the coordinator does not answer; workers go on, and so does this when it is back");
+      console_.Note(
+          "the coordinator does not answer; workers go on, and so does this when it is back");
     }
     if (away_since_ && now - *away_since_ >= options_.unreachable_limit) {
       console_.Error(fmt::format("the coordinator was out of reach for {}; the run may go on: {}",
@@ -185,9 +186,11 @@ class Follower {
       for (const v1::RunInfo& run : event.snapshot().runs()) OnRun(run);
     } else if (event.has_run()) {
       OnRun(event.run());
-    } else if (event.has_roster() && roster_version_ != 0 && event.roster().version() != roster_version_) {
-      console_.Note(fmt::format("team of {}: {}", event.roster().members_size(),
-                                event.message().empty() ? event.roster().reason() : event.message()));
+    } else if (event.has_roster() && roster_version_ != 0 &&
+               event.roster().version() != roster_version_) {
+      console_.Note(
+          fmt::format("team of {}: {}", event.roster().members_size(),
+                      event.message().empty() ? event.roster().reason() : event.message()));
     }
     if (event.has_roster()) roster_version_ = event.roster().version();
   }
@@ -199,7 +202,8 @@ class Follower {
     result_.run = run;
     if (tty_) {
       if (clock_.SteadyNow() - drawn_ >= kRedrawEvery) Draw(false);
-    } else if (run.step() > 0 && pacer_.ShouldPrint(run.step(), run.total_steps(), clock_.SteadyNow())) {
+    } else if (run.step() > 0 &&
+               pacer_.ShouldPrint(run.step(), run.total_steps(), clock_.SteadyNow())) {
       console_.Note(FormatProgress(ViewOf(run), 120));
     }
   }
@@ -214,14 +218,15 @@ class Follower {
 
   bool Do(DetachLogic::Action action) {
     switch (action) {
-      case DetachLogic::Action::kNone:
-        return false;
+      case DetachLogic::Action::kNone: return false;
       case DetachLogic::Action::kAnnounce:
         console_.EndRedraw();
-        console_.Note("leaving; the run goes on. Press Ctrl-C again within 2 s to stop the run instead.");
+        console_.Note(
+            "leaving; the run goes on. Press Ctrl-C again within 2 s to stop the run instead.");
         return false;
       case DetachLogic::Action::kAsk:
-        return Do(detach_.Answered(console_.Confirm("Stop the run? Its state and embedding are kept.")));
+        return Do(
+            detach_.Answered(console_.Confirm("Stop the run? Its state and embedding are kept.")));
       case DetachLogic::Action::kStopRun:
         if (const auto run = client_.StopRun(options_.run_id); !run.ok()) {
           console_.Error(ToStd(run.status().message()));
@@ -229,18 +234,17 @@ class Follower {
         }
         console_.Note("stopping at the next step");
         return false;
-      case DetachLogic::Action::kDetach:
-        return Detach(kExitInterrupted);
-      case DetachLogic::Action::kDetachTerminated:
-        return Detach(kExitTerminated);
+      case DetachLogic::Action::kDetach: return Detach(kExitInterrupted);
+      case DetachLogic::Action::kDetachTerminated: return Detach(kExitTerminated);
     }
     return false;
   }
 
   bool Detach(ExitCode code) {
     console_.EndRedraw();
-    console_.Note(fmt::format("The run goes on. To follow it again:  {}\n                To stop it:          {}",
-                              options_.reattach_command, options_.stop_command));
+    console_.Note(fmt::format(
+        "The run goes on. To follow it again:  {}\n                To stop it:          {}",
+        options_.reattach_command, options_.stop_command));
     result_.code = code;
     result_.detached = true;
     return true;

@@ -44,9 +44,10 @@ struct FollowResult {
   bool detached = false;
 };
 
-/// Follows a run until it is at rest or until a signal detaches (see DetachLogic): draws a progress line on a terminal,
-/// else prints a line at every tenth and every 10 s; says what happens to the team; survives restarts of the coordinator.
-/// `signals` delivers SIGINT, SIGTERM and SIGHUP. Nothing is stopped without a yes.
+/// Follows a run until it is at rest or until a signal detaches (see DetachLogic): draws a progress
+/// line on a terminal, else prints a line at every tenth and every 10 s; says what happens to the
+/// team; survives restarts of the coordinator. `signals` delivers SIGINT, SIGTERM and SIGHUP.
+/// Nothing is stopped without a yes.
 FollowResult FollowRun(Client& client, Console& console, SignalPipe& signals, const Clock& clock,
                        const FollowOptions& options);
 

@@ -1,9 +1,9 @@
 #include "coordinator/cli/inputs.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cctype>
-
-#include <fmt/format.h>
 
 #include "common/base/hash.h"
 #include "common/image/image.h"
@@ -24,14 +24,16 @@ bool LooksLikeAPicture(const std::string& name) {
   const size_t dot = name.rfind('.');
   if (dot == std::string::npos || dot == 0) return false;
   std::string extension = name.substr(dot);
-  std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return std::tolower(c); });
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return std::tolower(c); });
   return extension == ".bmp" || extension == ".jxl" || extension == ".jp2" || extension == ".svg";
 }
 
 /// One run's checks; each adds its problems to the result.
 class Checker {
  public:
-  Checker(config::ConfigResult& config, const InputDependencies& dependencies) : config_(config), deps_(dependencies) {}
+  Checker(config::ConfigResult& config, const InputDependencies& dependencies)
+      : config_(config), deps_(dependencies) {}
 
   Inputs Run() {
     // An empty path is missing, which is said already, or could not be read for a reason that is.
@@ -47,13 +49,17 @@ class Checker {
 
   /// Whether the setting was given and nothing is wrong with it so far.
   bool Readable(std::string_view key) const {
-    return std::none_of(config_.errors.begin(), config_.errors.end(), [&](const config::ConfigError& error) {
-      return error.key == key || (error.key.size() < key.size() && key.substr(0, error.key.size()) == error.key &&
-                                  key[error.key.size()] == '.');
-    });
+    return std::none_of(
+        config_.errors.begin(), config_.errors.end(), [&](const config::ConfigError& error) {
+          return error.key == key ||
+                 (error.key.size() < key.size() && key.substr(0, error.key.size()) == error.key &&
+                  key[error.key.size()] == '.');
+        });
   }
 
-  void Report(std::string_view key, std::string_view problem) { config_.errors.push_back(config_.ErrorAt(key, problem)); }
+  void Report(std::string_view key, std::string_view problem) {
+    config_.errors.push_back(config_.ErrorAt(key, problem));
+  }
 
   void CheckModel() {
     std::vector<std::string> problems;
@@ -90,7 +96,8 @@ class Checker {
       if (const absl::Status status = AddPicture(path, name, data); !status.ok()) {
         ++bad;
         std::string message(status.message());
-        if (message.find(name) == std::string::npos) message = fmt::format("'{}': {}", path, message);
+        if (message.find(name) == std::string::npos)
+          message = fmt::format("'{}': {}", path, message);
         if (data.skip_bad_images()) {
           inputs_.warnings.push_back(message + "; left out (data.skip_bad_images)");
         } else {
@@ -99,13 +106,20 @@ class Checker {
       }
     }
     if (candidates == 0) {
-      Report("data.images", fmt::format("the folder '{}' has no pictures; expected jpg, png, webp, tiff, gif, heic or avif "
-                                        "files directly in it", data.images()));
+      Report(
+          "data.images",
+          fmt::format(
+              "the folder '{}' has no pictures; expected jpg, png, webp, tiff, gif, heic or avif "
+              "files directly in it",
+              data.images()));
     } else if (data.samples().empty() && data.skip_bad_images()) {
-      Report("data.images", fmt::format("none of the {} pictures in '{}' can be read", candidates, data.images()));
+      Report("data.images",
+             fmt::format("none of the {} pictures in '{}' can be read", candidates, data.images()));
     } else if (bad > 0 && !data.skip_bad_images()) {
-      Report("data.images", fmt::format("{} of {} pictures cannot be used; repair or remove them, or set "
-                                        "data.skip_bad_images: true to train without them", bad, candidates));
+      Report("data.images",
+             fmt::format("{} of {} pictures cannot be used; repair or remove them, or set "
+                         "data.skip_bad_images: true to train without them",
+                         bad, candidates));
     }
   }
 
@@ -147,7 +161,8 @@ class Checker {
     const v1::DataSpec& data = spec().data();
     std::vector<std::string> prompts;
     if (data.templates().empty()) {
-      for (const v1::Sample& sample : data.samples()) prompts.push_back(FillTemplate(sample.caption(), word, sample.caption()));
+      for (const v1::Sample& sample : data.samples())
+        prompts.push_back(FillTemplate(sample.caption(), word, sample.caption()));
       return prompts;
     }
     for (const std::string& text : data.templates()) {
@@ -155,7 +170,8 @@ class Checker {
         prompts.push_back(FillTemplate(text, word, ""));
         continue;
       }
-      for (const v1::Sample& sample : data.samples()) prompts.push_back(FillTemplate(text, word, sample.caption()));
+      for (const v1::Sample& sample : data.samples())
+        prompts.push_back(FillTemplate(text, word, sample.caption()));
     }
     return prompts;
   }
@@ -168,8 +184,10 @@ class Checker {
     if (const absl::Status status = CheckWord(*tokenizer_, word.name()); !status.ok()) {
       return Report("word.name", ToStd(status.message()));
     }
-    if (!word.init_file().empty() && Readable("word.init_file") && spec().model().text_width() > 0) {
-      auto rows = ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_width(), *deps_.fs);
+    if (!word.init_file().empty() && Readable("word.init_file") &&
+        spec().model().text_width() > 0) {
+      auto rows =
+          ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_width(), *deps_.fs);
       if (rows.ok()) {
         word.set_initial_rows(*std::move(rows));
       } else {
@@ -179,29 +197,33 @@ class Checker {
     const bool captions = spec().data().templates().empty();
     if (!have_prompts || (captions && spec().data().samples().empty())) return;
     const std::vector<std::string> prompts = Prompts(word.name());
-    const auto use = CheckPrompts(*tokenizer_, prompts, {word.name(), std::max<int64_t>(1, word.vectors())}, positions_);
+    const auto use = CheckPrompts(*tokenizer_, prompts,
+                                  {word.name(), std::max<int64_t>(1, word.vectors())}, positions_);
     if (!use.ok()) {
       const char* key = spec().data().prompts() == "file" ? "data.prompt_file" : "data.prompts";
       return Report(key, ToStd(use.status().message()));
     }
     if (!use->without_word.empty()) {
-      inputs_.warnings.push_back(fmt::format("{} of {} prompts do not contain '{}' and teach it nothing, for example '{}'",
-                                             use->without_word.size(), prompts.size(), word.name(),
-                                             prompts[use->without_word.front()]));
+      inputs_.warnings.push_back(
+          fmt::format("{} of {} prompts do not contain '{}' and teach it nothing, for example '{}'",
+                      use->without_word.size(), prompts.size(), word.name(),
+                      prompts[use->without_word.front()]));
     }
   }
 
   void CheckLogDir() {
-    if (!deps_.check_log_dir || !Readable("name") || !Readable("checkpoint.log_dir") || spec().word_size() != 1) return;
+    if (!deps_.check_log_dir || !Readable("name") || !Readable("checkpoint.log_dir") ||
+        spec().word_size() != 1)
+      return;
     if (!IsRunName(spec().name())) return;
     const RunDirectory folder(spec().checkpoint().log_dir(), spec().name(), spec().word(0).name());
     const auto owner = RunDirectoryOwner(*deps_.fs, folder);
     if (!owner.ok()) return Report("checkpoint.log_dir", ToStd(owner.status().message()));
     if (!owner->empty()) {
-      Report("checkpoint.log_dir",
-             fmt::format("'{}' holds another run, {}; choose another name or log_dir, remove the folder, or go on with that "
-                         "run: neolog resume {}",
-                         folder.path(), *owner, *owner));
+      Report("checkpoint.log_dir", fmt::format("'{}' holds another run, {}; choose another name or "
+                                               "log_dir, remove the folder, or go on with that "
+                                               "run: neolog resume {}",
+                                               folder.path(), *owner, *owner));
     }
   }
 
@@ -218,17 +240,20 @@ Inputs CheckInputs(config::ConfigResult& config, const InputDependencies& depend
   return Checker(config, dependencies).Run();
 }
 
-absl::Status UploadPictures(const std::vector<PictureFile>& pictures, FileSystem& fs, BlobStore& blobs,
-                            const std::function<bool()>& keep_going) {
+absl::Status UploadPictures(const std::vector<PictureFile>& pictures, FileSystem& fs,
+                            BlobStore& blobs, const std::function<bool()>& keep_going) {
   std::vector<std::string> digests;
   for (const PictureFile& picture : pictures) digests.push_back(picture.digest);
-  ASSIGN_OR_RETURN_WITH(const std::vector<bool> present, blobs.Has(digests), "asking which pictures are there");
+  ASSIGN_OR_RETURN_WITH(const std::vector<bool> present, blobs.Has(digests),
+                        "asking which pictures are there");
   for (size_t i = 0; i < pictures.size(); ++i) {
-    if (!keep_going()) return Aborted("interrupted while pictures were uploaded; nothing was submitted");
+    if (!keep_going())
+      return Aborted("interrupted while pictures were uploaded; nothing was submitted");
     if (i < present.size() && present[i]) continue;
     ASSIGN_OR_RETURN(const std::string bytes, fs.Read(pictures[i].path));
     if (Sha256Hex(bytes) != pictures[i].digest) {
-      return DataLoss(fmt::format("'{}' changed while the run was being started; start it again", pictures[i].path));
+      return DataLoss(fmt::format("'{}' changed while the run was being started; start it again",
+                                  pictures[i].path));
     }
     RETURN_IF_ERROR_WITH(blobs.Put(bytes), fmt::format("uploading '{}'", pictures[i].path));
   }

@@ -32,14 +32,15 @@ struct Inputs {
   std::vector<std::string> warnings;
 };
 
-/// Checks a run's inputs and fills in what submission fills in: samples, templates, fingerprint, text_width and
-/// initial_rows. `config` must have been read without errors of its own; problems are added to config.errors, each at the
-/// setting it is about, all of them in one go: model folder, pictures, word, prompts, init_file, log_dir.
+/// Checks a run's inputs and fills in what submission fills in: samples, templates, fingerprint,
+/// text_width and initial_rows. `config` must have been read without errors of its own; problems
+/// are added to config.errors, each at the setting it is about, all of them in one go: model
+/// folder, pictures, word, prompts, init_file, log_dir.
 Inputs CheckInputs(config::ConfigResult& config, const InputDependencies& dependencies);
 
-/// Uploads the pictures that the store has not. `keep_going` is asked before each. Aborted when it says no; DataLoss
-/// when a file changed since it was checked.
-absl::Status UploadPictures(const std::vector<PictureFile>& pictures, FileSystem& fs, BlobStore& blobs,
-                            const std::function<bool()>& keep_going);
+/// Uploads the pictures that the store has not. `keep_going` is asked before each. Aborted when it
+/// says no; DataLoss when a file changed since it was checked.
+absl::Status UploadPictures(const std::vector<PictureFile>& pictures, FileSystem& fs,
+                            BlobStore& blobs, const std::function<bool()>& keep_going);
 
 }  // namespace neolog::cli

@@ -1,12 +1,11 @@
 #include "coordinator/cli/local_cluster.h"
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
-
-#include <fmt/format.h>
 
 #include "common/base/process.h"
 #include "common/base/subprocess.h"
@@ -24,7 +23,8 @@ std::string FolderOf(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
-/// Starts the supervisor and waits until it listens: it writes "ready" and closes its standard output then.
+/// Starts the supervisor and waits until it listens: it writes "ready" and closes its standard
+/// output then.
 absl::Status StartSupervisor(const StateDir& dir, const Programs& programs, bool on_demand) {
   SpawnOptions spawn;
   spawn.argv = {programs.neolog, "supervise"};
@@ -35,14 +35,17 @@ absl::Status StartSupervisor(const StateDir& dir, const Programs& programs, bool
   spawn.stderr_to = OutputTo::File(dir.Log("supervisor"));
   spawn.new_session = true;
   ASSIGN_OR_RETURN(auto supervisor, Subprocess::Spawn(spawn));
-  ASSIGN_OR_RETURN_WITH(const auto output, supervisor->ReadOutput(kStartTimeout), "starting the local cluster");
+  ASSIGN_OR_RETURN_WITH(const auto output, supervisor->ReadOutput(kStartTimeout),
+                        "starting the local cluster");
   if (output.out == "ready\n") {
     supervisor->Release();
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN_WITH(const ExitStatus exit, supervisor->Wait(kStartTimeout), "starting the local cluster");
-  return Internal(fmt::format("the local cluster's supervisor ended with {}; its log '{}' ends with:\n{}",
-                              exit.ToString(), dir.Log("supervisor"), TailOfFile(dir.Log("supervisor"), 5)));
+  ASSIGN_OR_RETURN_WITH(const ExitStatus exit, supervisor->Wait(kStartTimeout),
+                        "starting the local cluster");
+  return Internal(
+      fmt::format("the local cluster's supervisor ended with {}; its log '{}' ends with:\n{}",
+                  exit.ToString(), dir.Log("supervisor"), TailOfFile(dir.Log("supervisor"), 5)));
 }
 
 }  // namespace
@@ -55,15 +58,18 @@ absl::StatusOr<Programs> FindPrograms(const std::string& self_path) {
     if (access(path.c_str(), X_OK) != 0) missing += (missing.empty() ? "'" : " and '") + path + "'";
   }
   if (!missing.empty()) {
-    return NotFound(fmt::format(
-        "{} not found: the programs of neolog lie in one folder; install them together, or name a running coordinator with "
-        "--coordinator",
-        missing));
+    return NotFound(
+        fmt::format("{} not found: the programs of neolog lie in one folder; install them "
+                    "together, or name a running coordinator with "
+                    "--coordinator",
+                    missing));
   }
   return programs;
 }
 
-uint32_t DefaultWorkers(uint32_t cores, uint32_t threads) { return std::max<uint32_t>(1, cores / std::max<uint32_t>(1, threads)); }
+uint32_t DefaultWorkers(uint32_t cores, uint32_t threads) {
+  return std::max<uint32_t>(1, cores / std::max<uint32_t>(1, threads));
+}
 
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Connect(const StateDir& dir) {
   RETURN_IF_ERROR(CheckStateDir(dir));
@@ -74,8 +80,10 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Connect(const StateD
   return std::unique_ptr<LocalCluster>(new LocalCluster(dir, std::move(connection), info.target));
 }
 
-absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const StateDir& dir, const Programs& programs,
-                                                                           bool on_demand, Console& console) {
+absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const StateDir& dir,
+                                                                           const Programs& programs,
+                                                                           bool on_demand,
+                                                                           Console& console) {
   RETURN_IF_ERROR(PrepareStateDir(dir));
   auto running = Connect(dir);
   if (running.ok() || !absl::IsNotFound(running.status())) return running;
@@ -87,18 +95,23 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const
   return cluster;
 }
 
-absl::StatusOr<SupervisorReply> LocalCluster::Ensure(uint32_t workers, uint32_t threads, const std::string& device) {
+absl::StatusOr<SupervisorReply> LocalCluster::Ensure(uint32_t workers, uint32_t threads,
+                                                     const std::string& device) {
   return connection_->Call({SupervisorRequest::Op::kEnsure, workers, threads, device});
 }
 
 bool LocalCluster::WaitForListener(absl::Duration timeout) {
-  return PollUntil([&] { return SupervisorConnection::Connect(dir_.CoordinatorSocket()).ok(); }, absl::Milliseconds(10),
-                   timeout);
+  return PollUntil([&] { return SupervisorConnection::Connect(dir_.CoordinatorSocket()).ok(); },
+                   absl::Milliseconds(10), timeout);
 }
 
-absl::Status LocalCluster::Keep() { return connection_->Call({SupervisorRequest::Op::kKeep}).status(); }
+absl::Status LocalCluster::Keep() {
+  return connection_->Call({SupervisorRequest::Op::kKeep}).status();
+}
 
-absl::StatusOr<SupervisorReply> LocalCluster::Info() { return connection_->Call({SupervisorRequest::Op::kInfo}); }
+absl::StatusOr<SupervisorReply> LocalCluster::Info() {
+  return connection_->Call({SupervisorRequest::Op::kInfo});
+}
 
 absl::Status LocalCluster::Down(absl::Duration timeout) {
   RETURN_IF_ERROR(connection_->Call({SupervisorRequest::Op::kDown}).status());
@@ -119,8 +132,9 @@ Trouble TroubleOf(const SupervisorReply& info) {
       trouble.hopeless = trouble.hopeless || coordinator;
     }
     trouble.who += child.name + " ";
-    trouble.text += fmt::format("{} keeps ending ({}, {} times); its log '{}' ends with:\n{}", child.name, child.last_exit,
-                                child.restarts, child.log, TailOfFile(child.log, 3));
+    trouble.text +=
+        fmt::format("{} keeps ending ({}, {} times); its log '{}' ends with:\n{}", child.name,
+                    child.last_exit, child.restarts, child.log, TailOfFile(child.log, 3));
   }
   if (!trouble.text.empty() && trouble.text.back() == '\n') trouble.text.pop_back();
   trouble.hopeless = trouble.hopeless || (workers > 0 && hopeless_workers == workers);

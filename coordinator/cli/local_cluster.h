@@ -19,23 +19,28 @@ struct Programs {
   std::string worker;
 };
 
-/// The programs beside the running one. NotFound names each that is missing and where it was looked for.
+/// The programs beside the running one. NotFound names each that is missing and where it was looked
+/// for.
 absl::StatusOr<Programs> FindPrograms(const std::string& self_path);
 
 /// How many workers a host gets that did not say: one per share of `threads` cores, at least one.
 uint32_t DefaultWorkers(uint32_t cores, uint32_t threads);
 
-/// A connection to the user's local cluster. While it lives its process counts as attached, and a cluster that was
-/// started on demand stays.
+/// A connection to the user's local cluster. While it lives its process counts as attached, and a
+/// cluster that was started on demand stays.
 class LocalCluster {
  public:
-  /// Connects to a cluster that runs. NotFound when none does; FailedPrecondition when it is of another version.
+  /// Connects to a cluster that runs. NotFound when none does; FailedPrecondition when it is of
+  /// another version.
   static absl::StatusOr<std::unique_ptr<LocalCluster>> Connect(const StateDir& dir);
 
-  /// Connects, and starts a supervisor with a coordinator when none runs. `on_demand`: a cluster started here leaves by
-  /// itself when no run and no client is left. Two processes that do this at once get the same cluster.
-  static absl::StatusOr<std::unique_ptr<LocalCluster>> ConnectOrStart(const StateDir& dir, const Programs& programs,
-                                                                      bool on_demand, Console& console);
+  /// Connects, and starts a supervisor with a coordinator when none runs. `on_demand`: a cluster
+  /// started here leaves by itself when no run and no client is left. Two processes that do this at
+  /// once get the same cluster.
+  static absl::StatusOr<std::unique_ptr<LocalCluster>> ConnectOrStart(const StateDir& dir,
+                                                                      const Programs& programs,
+                                                                      bool on_demand,
+                                                                      Console& console);
 
   /// Whether this call started it.
   bool started_here() const { return started_here_; }
@@ -43,9 +48,10 @@ class LocalCluster {
   const std::string& target() const { return target_; }
 
   /// At least `workers` workers with `threads` threads on `device`.
-  absl::StatusOr<SupervisorReply> Ensure(uint32_t workers, uint32_t threads, const std::string& device);
-  /// Waits until the coordinator listens on its socket, so that no gRPC channel meets a closed door and backs off for a
-  /// second. False when it does not within `timeout`.
+  absl::StatusOr<SupervisorReply> Ensure(uint32_t workers, uint32_t threads,
+                                         const std::string& device);
+  /// Waits until the coordinator listens on its socket, so that no gRPC channel meets a closed door
+  /// and backs off for a second. False when it does not within `timeout`.
   bool WaitForListener(absl::Duration timeout);
   /// Stay until told to leave.
   absl::Status Keep();
@@ -63,8 +69,8 @@ class LocalCluster {
   bool started_here_ = false;
 };
 
-/// What a user should know about children that keep dying: how they ended and the last lines of their logs. Hopeless when
-/// the coordinator, or every worker, died six times without staying up.
+/// What a user should know about children that keep dying: how they ended and the last lines of
+/// their logs. Hopeless when the coordinator, or every worker, died six times without staying up.
 Trouble TroubleOf(const SupervisorReply& info);
 
 /// The last `lines` lines of a file, at most 64 KiB of it; empty when it cannot be read.

@@ -1,10 +1,10 @@
 #include "coordinator/cli/model_check.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "common/storage/model_fingerprint.h"
@@ -68,18 +68,21 @@ ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* pro
   const fs::path root(folder);
   std::error_code error;
   if (!fs::is_directory(root, error)) {
-    problems->push_back(fmt::format(
-        "there is no model folder '{}'; expected a diffusers folder with model_index.json, unet/, vae/, text_encoder/ and "
-        "tokenizer/",
-        folder));
+    problems->push_back(
+        fmt::format("there is no model folder '{}'; expected a diffusers folder with "
+                    "model_index.json, unet/, vae/, text_encoder/ and "
+                    "tokenizer/",
+                    folder));
     return facts;
   }
   if (!fs::exists(root / "model_index.json", error)) {
     const auto single = SafetensorsIn(root);
     problems->push_back(fmt::format(
         "'{}' is not a diffusers folder: model_index.json is missing{}", folder,
-        single.empty() ? "" : fmt::format(" (single-file models such as '{}' have to be converted first)",
-                                          single.front().filename().string())));
+        single.empty()
+            ? ""
+            : fmt::format(" (single-file models such as '{}' have to be converted first)",
+                          single.front().filename().string())));
     return facts;
   }
   const size_t before = problems->size();
@@ -94,7 +97,8 @@ ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* pro
     const auto weights = SafetensorsIn(root / part);
     if (weights.empty()) {
       problems->push_back(fmt::format(
-          "'{}' has no weights: expected a .safetensors file (pickled .bin weights are not read)", (root / part).string()));
+          "'{}' has no weights: expected a .safetensors file (pickled .bin weights are not read)",
+          (root / part).string()));
     }
     for (const auto& path : weights) {
       const auto file = SafetensorsFile::Open(path.string());
@@ -106,8 +110,9 @@ ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* pro
       const uint32_t width = WidthOfWeights(**file);
       if (facts.text_width == 0) facts.text_width = width;
       if (width != 0 && width != facts.text_width) {
-        problems->push_back(fmt::format("'{}' has token embeddings of width {}, but config.json says hidden_size {}",
-                                        path.string(), width, facts.text_width));
+        problems->push_back(fmt::format(
+            "'{}' has token embeddings of width {}, but config.json says hidden_size {}",
+            path.string(), width, facts.text_width));
       }
     }
   }

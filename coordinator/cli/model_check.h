@@ -18,10 +18,11 @@ struct ModelFacts {
   std::vector<std::string> files;
 };
 
-/// Looks at a diffusers folder of an SD 1.x model: the parts are there, configurations parse, every weight file has a whole
-/// safetensors header, and the text encoder says how wide it is (config.json, else the shape of its token embedding, and
-/// both must agree). Adds each problem to `problems`: what is wrong with which file and what to do. The facts are complete
-/// only when none was added. Weights are not read.
+/// Looks at a diffusers folder of an SD 1.x model: the parts are there, configurations parse, every
+/// weight file has a whole safetensors header, and the text encoder says how wide it is
+/// (config.json, else the shape of its token embedding, and both must agree). Adds each problem to
+/// `problems`: what is wrong with which file and what to do. The facts are complete only when none
+/// was added. Weights are not read.
 ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* problems);
 
 }  // namespace neolog::cli

@@ -1,12 +1,12 @@
 #include "coordinator/cli/output.h"
 
-#include <algorithm>
-#include <cmath>
-
 #include <fmt/format.h>
 #include <google/protobuf/util/json_util.h>
-#include <nlohmann/json.hpp>
 #include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "coordinator/cli/exit_code.h"
 #include "coordinator/cli/progress.h"
@@ -89,7 +89,8 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows) {
   return table;
 }
 
-std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& runs, const TableStyle& style) {
+std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& runs,
+                      const TableStyle& style) {
   std::vector<std::vector<std::string>> rows;
   if (style.headers) {
     rows.push_back({"NAME", "RUN", "STATE", "STEP", "LOSS", "RATE", "ETA", "WORKERS", "AGE"});
@@ -98,15 +99,16 @@ std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& run
   }
   for (const v1::RunInfo& run : runs) {
     const bool running = run.state() == v1::RUN_STATE_RUNNING && run.step() > 0;
-    std::vector<std::string> row = {run.spec().name(),
-                                    run.run_id(),
-                                    StateName(run.state()),
-                                    fmt::format("{}/{}", run.step(), run.total_steps()),
-                                    run.step() > 0 ? fmt::format("{:.4f}", run.smoothed_loss()) : "-",
-                                    running ? FormatRate(run.steps_per_second()) : "-",
-                                    running ? FormatDuration(run.eta_seconds()) : "-",
-                                    std::to_string(run.roster().members_size()),
-                                    Age(run.submitted_at(), style.now)};
+    std::vector<std::string> row = {
+        run.spec().name(),
+        run.run_id(),
+        StateName(run.state()),
+        fmt::format("{}/{}", run.step(), run.total_steps()),
+        run.step() > 0 ? fmt::format("{:.4f}", run.smoothed_loss()) : "-",
+        running ? FormatRate(run.steps_per_second()) : "-",
+        running ? FormatDuration(run.eta_seconds()) : "-",
+        std::to_string(run.roster().members_size()),
+        Age(run.submitted_at(), style.now)};
     if (style.wide) {
       row.push_back(run.roster().version() > 0 ? fmt::format("v{}", run.roster().version()) : "-");
       row.push_back(run.step() > 0 ? fmt::format("{:.3g}", run.learning_rate()) : "-");
@@ -118,20 +120,25 @@ std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& run
   return FormatTable(rows);
 }
 
-std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers, const TableStyle& style) {
+std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers,
+                         const TableStyle& style) {
   std::vector<std::vector<std::string>> rows;
   if (style.headers) {
     rows.push_back({"WORKER", "STATE", "RUN", "STEP", "HEARTBEAT"});
-    if (style.wide) rows.back().insert(rows.back().end(), {"HOST", "PID", "DEVICE", "THREADS", "ADDRESS"});
+    if (style.wide)
+      rows.back().insert(rows.back().end(), {"HOST", "PID", "DEVICE", "THREADS", "ADDRESS"});
     rows.back().push_back("REASON");
   }
   for (const v1::WorkerInfo& worker : workers) {
-    std::vector<std::string> row = {worker.worker().worker_id(), worker.state(), Dash(worker.run_id()),
+    std::vector<std::string> row = {worker.worker().worker_id(), worker.state(),
+                                    Dash(worker.run_id()),
                                     worker.run_id().empty() ? "-" : std::to_string(worker.step()),
                                     fmt::format("{:.1f}s ago", worker.heartbeat_age_seconds())};
     if (style.wide) {
-      row.insert(row.end(), {worker.host(), std::to_string(worker.process_id()), worker.capabilities().device(),
-                             std::to_string(worker.capabilities().threads()), Dash(worker.peer_address())});
+      row.insert(
+          row.end(),
+          {worker.host(), std::to_string(worker.process_id()), worker.capabilities().device(),
+           std::to_string(worker.capabilities().threads()), Dash(worker.peer_address())});
     }
     row.push_back(worker.reason());
     rows.push_back(std::move(row));
@@ -139,42 +146,41 @@ std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo
   return FormatTable(rows);
 }
 
-std::string FormatStatus(const v1::GetStatusResponse& status, OutputFormat format, const TableStyle& style) {
+std::string FormatStatus(const v1::GetStatusResponse& status, OutputFormat format,
+                         const TableStyle& style) {
   switch (format) {
-    case OutputFormat::kJson:
-      return ToJson(status);
-    case OutputFormat::kYaml:
-      return ToYaml(status);
+    case OutputFormat::kJson: return ToJson(status);
+    case OutputFormat::kYaml: return ToYaml(status);
     case OutputFormat::kName: {
       std::string names;
       for (const auto& run : status.runs()) names += "run/" + run.run_id() + "\n";
-      for (const auto& worker : status.workers()) names += "worker/" + worker.worker().worker_id() + "\n";
+      for (const auto& worker : status.workers())
+        names += "worker/" + worker.worker().worker_id() + "\n";
       return names;
     }
     case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
+    case OutputFormat::kWide: break;
   }
-  std::string text = fmt::format("coordinator {}, up {}\n", status.version(), Age(status.started_at(), style.now));
+  std::string text =
+      fmt::format("coordinator {}, up {}\n", status.version(), Age(status.started_at(), style.now));
   text += "\n" + (status.runs().empty() ? "No runs.\n" : RunsTable(status.runs(), style));
-  text += "\n" + (status.workers().empty() ? "No workers.\n" : WorkersTable(status.workers(), style));
+  text +=
+      "\n" + (status.workers().empty() ? "No workers.\n" : WorkersTable(status.workers(), style));
   return text;
 }
 
-std::string FormatRuns(const v1::ListRunsResponse& runs, OutputFormat format, const TableStyle& style) {
+std::string FormatRuns(const v1::ListRunsResponse& runs, OutputFormat format,
+                       const TableStyle& style) {
   switch (format) {
-    case OutputFormat::kJson:
-      return ToJson(runs);
-    case OutputFormat::kYaml:
-      return ToYaml(runs);
+    case OutputFormat::kJson: return ToJson(runs);
+    case OutputFormat::kYaml: return ToYaml(runs);
     case OutputFormat::kName: {
       std::string names;
       for (const auto& run : runs.runs()) names += "run/" + run.run_id() + "\n";
       return names;
     }
     case OutputFormat::kTable:
-    case OutputFormat::kWide:
-      break;
+    case OutputFormat::kWide: break;
   }
   return runs.runs().empty() ? "No runs.\n" : RunsTable(runs.runs(), style);
 }

@@ -1,9 +1,9 @@
 #pragma once
 
+#include <google/protobuf/message.h>
+
 #include <string>
 #include <vector>
-
-#include <google/protobuf/message.h>
 
 #include "absl/time/time.h"
 #include "common/base/status.h"
@@ -16,14 +16,15 @@ namespace neolog::cli {
 /// What -o takes.
 enum class OutputFormat { kTable, kWide, kJson, kYaml, kName };
 
-/// The protobuf JSON of a message: lowerCamelCase names, every field, RFC 3339 UTC times, indented, with a final newline.
+/// The protobuf JSON of a message: lowerCamelCase names, every field, RFC 3339 UTC times, indented,
+/// with a final newline.
 std::string ToJson(const google::protobuf::Message& message);
 
 /// The same as YAML.
 std::string ToYaml(const google::protobuf::Message& message);
 
-/// A table: columns as wide as their widest cell, two spaces between them, no trailing blanks. The first row is the
-/// header.
+/// A table: columns as wide as their widest cell, two spaces between them, no trailing blanks. The
+/// first row is the header.
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows);
 
 /// How tables are drawn.
@@ -35,15 +36,19 @@ struct TableStyle {
 };
 
 /// NAME RUN STATE STEP LOSS RATE ETA WORKERS AGE REASON; wide adds ROSTER, LR, LOG_DIR.
-std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& runs, const TableStyle& style);
+std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& runs,
+                      const TableStyle& style);
 
 /// WORKER STATE RUN STEP HEARTBEAT REASON; wide adds HOST, PID, DEVICE, THREADS, ADDRESS.
-std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers, const TableStyle& style);
+std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers,
+                         const TableStyle& style);
 
 /// A whole status reply in the format asked for.
-std::string FormatStatus(const v1::GetStatusResponse& status, OutputFormat format, const TableStyle& style);
+std::string FormatStatus(const v1::GetStatusResponse& status, OutputFormat format,
+                         const TableStyle& style);
 
 /// A list of runs in the format asked for.
-std::string FormatRuns(const v1::ListRunsResponse& runs, OutputFormat format, const TableStyle& style);
+std::string FormatRuns(const v1::ListRunsResponse& runs, OutputFormat format,
+                       const TableStyle& style);
 
 }  // namespace neolog::cli

@@ -1,10 +1,10 @@
 #include "coordinator/cli/progress.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <vector>
-
-#include <fmt/format.h>
 
 #include "coordinator/cli/exit_code.h"
 
@@ -37,7 +37,8 @@ ProgressView ViewOf(const v1::RunInfo& run) {
   if (run.step() == 0 && run.state() != v1::RUN_STATE_COMPLETED) {
     view.phase = run.reason().empty() ? StateName(run.state()) : run.reason();
   } else if (run.state() != v1::RUN_STATE_RUNNING && run.state() != v1::RUN_STATE_COMPLETED) {
-    view.phase = run.reason().empty() ? StateName(run.state()) : StateName(run.state()) + ": " + run.reason();
+    view.phase = run.reason().empty() ? StateName(run.state())
+                                      : StateName(run.state()) + ": " + run.reason();
   }
   return view;
 }
@@ -58,10 +59,14 @@ std::string FormatRate(double steps_per_second) {
 }
 
 std::string FormatProgress(const ProgressView& view, int width) {
-  const size_t room = width > 1 ? static_cast<size_t>(width - 1) : 1;  // the last column makes some terminals wrap
+  const size_t room =
+      width > 1 ? static_cast<size_t>(width - 1) : 1;  // the last column makes some terminals wrap
   const double fraction =
-      view.total > 0 ? std::min(1.0, static_cast<double>(view.step) / static_cast<double>(view.total)) : 0;
-  const std::string steps = fmt::format("{}/{} {:3.0f}%", view.step, view.total, std::floor(fraction * 100));
+      view.total > 0
+          ? std::min(1.0, static_cast<double>(view.step) / static_cast<double>(view.total))
+          : 0;
+  const std::string steps =
+      fmt::format("{}/{} {:3.0f}%", view.step, view.total, std::floor(fraction * 100));
   // In the order in which they go when room is short.
   struct Part {
     std::string text;
@@ -74,7 +79,8 @@ std::string FormatProgress(const ProgressView& view, int width) {
     parts.push_back({view.phase, 5});
   } else {
     if (std::isfinite(view.loss)) parts.push_back({fmt::format("loss {:.4f}", view.loss), 4});
-    if (view.rate > 0 || view.total == 0 || view.step < view.total) parts.push_back({FormatRate(view.rate), 3});
+    if (view.rate > 0 || view.total == 0 || view.step < view.total)
+      parts.push_back({FormatRate(view.rate), 3});
     if (view.step < view.total) parts.push_back({"ETA " + FormatDuration(view.eta_seconds), 5});
     if (view.workers > 0) {
       parts.push_back({fmt::format("{} worker{}", view.workers, view.workers == 1 ? "" : "s"), 2});
@@ -104,8 +110,9 @@ std::string FormatProgress(const ProgressView& view, int width) {
 
 bool LinePacer::ShouldPrint(uint64_t step, uint64_t total, absl::Duration now) {
   const auto tenth = [&](uint64_t s) { return total > 0 ? s * 10 / total : 0; };
-  const bool due = !printed_ || (step != last_step_ && (tenth(step) != tenth(last_step_) || step >= total ||
-                                                        now - last_time_ >= absl::Seconds(10)));
+  const bool due =
+      !printed_ || (step != last_step_ && (tenth(step) != tenth(last_step_) || step >= total ||
+                                           now - last_time_ >= absl::Seconds(10)));
   if (!due) return false;
   printed_ = true;
   last_step_ = step;

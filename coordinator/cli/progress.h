@@ -27,8 +27,8 @@ struct ProgressView {
 /// The view of a run as the coordinator reports it.
 ProgressView ViewOf(const v1::RunInfo& run);
 
-/// One line of at most `width` columns. Where room is short the bar goes first, then workers, rate, loss, ETA and the
-/// name; step/total stays.
+/// One line of at most `width` columns. Where room is short the bar goes first, then workers, rate,
+/// loss, ETA and the name; step/total stays.
 std::string FormatProgress(const ProgressView& view, int width);
 
 /// "4s", "1m05s", "2h03m", "3d04h"; "?" for negative or not finite.
@@ -37,8 +37,8 @@ std::string FormatDuration(double seconds);
 /// "0.034s", "5.1/s" style: steps a second, or seconds a step below one a second.
 std::string FormatRate(double steps_per_second);
 
-/// Decides when a run that nobody watches on a terminal gets another line: at the first step, at every tenth of the
-/// run, after 10 s of progress, and at the end.
+/// Decides when a run that nobody watches on a terminal gets another line: at the first step, at
+/// every tenth of the run, after 10 s of progress, and at the end.
 class LinePacer {
  public:
   /// Whether to print now; remembers that it did.

@@ -1,10 +1,9 @@
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 
 #include <filesystem>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "coordinator/cli/commands.h"
 #include "coordinator/cli/progress.h"
@@ -27,14 +26,15 @@ TableStyle StyleOf(const ListOptions& options, const Clock& clock) {
 }
 
 void PrintRun(Console& console, const v1::RunInfo& run) {
-  console.Note(fmt::format("{} ({}): {} at step {}/{}{}", run.spec().name(), run.run_id(), StateName(run.state()),
-                           run.step(), run.total_steps(), run.reason().empty() ? "" : ": " + run.reason()));
+  console.Note(fmt::format("{} ({}): {} at step {}/{}{}", run.spec().name(), run.run_id(),
+                           StateName(run.state()), run.step(), run.total_steps(),
+                           run.reason().empty() ? "" : ": " + run.reason()));
 }
 
 /// One line of a run's history.
 std::string StepLine(const v1::StepRecord& step) {
-  return fmt::format("step {}  loss {:.5f}  lr {:.3g}  grad {:.3g}\n", step.step(), step.loss(), step.learning_rate(),
-                     step.gradient_norm());
+  return fmt::format("step {}  loss {:.5f}  lr {:.3g}  grad {:.3g}\n", step.step(), step.loss(),
+                     step.learning_rate(), step.gradient_norm());
 }
 
 }  // namespace
@@ -50,7 +50,8 @@ ExitCode StatusCommand(Context& context, const ListOptions& options) {
     if (options.watch) context.console->ClearScreen();
     context.console->Print(FormatStatus(*status, options.format, StyleOf(options, *context.clock)));
     if (!options.watch) return kExitOk;
-    if (const int signal = PauseOrSignal(**signals, absl::Seconds(1)); signal != 0) return ExitOfSignal(signal);
+    if (const int signal = PauseOrSignal(**signals, absl::Seconds(1)); signal != 0)
+      return ExitOfSignal(signal);
   }
 }
 
@@ -70,9 +71,9 @@ ExitCode WaitCommand(Context& context, const WaitOptions& options) {
   if (!signals.ok()) return Fail(context, signals.status());
   const auto run = FindRun(*session->client, options.run);
   if (!run.ok()) return Fail(context, run.status());
-  const SteadyTime deadline = options.timeout_seconds
-                                  ? context.clock->SteadyNow() + absl::Seconds(*options.timeout_seconds)
-                                  : absl::InfiniteDuration();
+  const SteadyTime deadline =
+      options.timeout_seconds ? context.clock->SteadyNow() + absl::Seconds(*options.timeout_seconds)
+                              : absl::InfiniteDuration();
   const SteadyTime away_limit = absl::Minutes(2);
   SteadyTime heard = context.clock->SteadyNow();
   for (;;) {
@@ -88,13 +89,15 @@ ExitCode WaitCommand(Context& context, const WaitOptions& options) {
       return Fail(context, now_run.status());
     }
     if (now >= deadline) {
-      context.console->Error(fmt::format("run '{}' is still {} after {}", run->spec().name(),
-                                         now_run.ok() ? StateName(now_run->state()) : "out of reach",
-                                         FormatDuration(*options.timeout_seconds)));
+      context.console->Error(
+          fmt::format("run '{}' is still {} after {}", run->spec().name(),
+                      now_run.ok() ? StateName(now_run->state()) : "out of reach",
+                      FormatDuration(*options.timeout_seconds)));
       return kExitTimedOut;
     }
     const absl::Duration pause = std::min(absl::Milliseconds(200), deadline - now);
-    if (const int signal = PauseOrSignal(**signals, pause); signal != 0) return ExitOfSignal(signal);
+    if (const int signal = PauseOrSignal(**signals, pause); signal != 0)
+      return ExitOfSignal(signal);
   }
 }
 
@@ -138,7 +141,8 @@ ExitCode ResumeCommand(Context& context, const ResumeOptions& options) {
     if (workers == 0) {
       workers = DefaultWorkers(std::thread::hardware_concurrency(), resources.threads_per_worker());
     }
-    const auto ensured = session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
+    const auto ensured =
+        session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
     if (!ensured.ok()) return Fail(context, ensured.status());
   }
   PrintRun(*context.console, *run);
@@ -151,7 +155,10 @@ ExitCode LogsCommand(Context& context, const LogsOptions& options) {
   if (options.run.empty() && !options.follow) {
     // The local cluster's own logs: files, so they can be read when it is down as well.
     if (!context.local()) {
-      return Fail(context, InvalidArgument("the logs of a coordinator on another host are there; name a run to see its steps"));
+      return Fail(
+          context,
+          InvalidArgument(
+              "the logs of a coordinator on another host are there; name a run to see its steps"));
     }
     const auto dir = ResolveStateDir(context.env);
     if (!dir.ok()) return Fail(context, dir.status());
@@ -160,10 +167,12 @@ ExitCode LogsCommand(Context& context, const LogsOptions& options) {
     for (const auto& entry : std::filesystem::directory_iterator(dir->LogFolder(), error)) {
       if (entry.path().extension() == ".log") files.push_back(entry.path());
     }
-    if (files.empty()) return Fail(context, NotFound(fmt::format("no logs in '{}'", dir->LogFolder())));
+    if (files.empty())
+      return Fail(context, NotFound(fmt::format("no logs in '{}'", dir->LogFolder())));
     std::sort(files.begin(), files.end());
     for (const auto& file : files) {
-      console.Print(fmt::format("==> {} <==\n{}", file.string(), TailOfFile(file.string(), static_cast<int>(options.tail))));
+      console.Print(fmt::format("==> {} <==\n{}", file.string(),
+                                TailOfFile(file.string(), static_cast<int>(options.tail))));
     }
     return kExitOk;
   }
@@ -173,7 +182,8 @@ ExitCode LogsCommand(Context& context, const LogsOptions& options) {
   if (!session.ok()) return Fail(context, session.status());
   const auto run = FindRun(*session->client, options.run);
   if (!run.ok()) return Fail(context, run.status());
-  if (options.follow && !IsAtRest(run->state())) return FollowToTheEnd(context, *session, *run, **signals);
+  if (options.follow && !IsAtRest(run->state()))
+    return FollowToTheEnd(context, *session, *run, **signals);
   v1::GetStepsRequest request;
   request.set_run_id(run->run_id());
   request.set_first_step(run->step() > options.tail ? run->step() - options.tail + 1 : 1);

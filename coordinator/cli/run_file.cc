@@ -10,7 +10,8 @@ extern char** environ;
 
 namespace neolog::cli {
 
-RunFile ReadRunFile(Context& context, const std::string& file, const std::vector<std::string>& settings, FileSystem& fs) {
+RunFile ReadRunFile(Context& context, const std::string& file,
+                    const std::vector<std::string>& settings, FileSystem& fs) {
   config::ConfigSources sources;
   sources.fs = &fs;
   sources.file = file;
@@ -29,7 +30,8 @@ RunFile ReadRunFile(Context& context, const std::string& file, const std::vector
 
 ExitCode PrintConfigErrors(Context& context, const config::ConfigResult& config) {
   context.console->EndRedraw();
-  *context.console->options().err << config::FormatErrors(config.errors, config.text, context.console->options().color_err)
+  *context.console->options().err << config::FormatErrors(config.errors, config.text,
+                                                          context.console->options().color_err)
                                   << std::flush;
   return kExitUsage;
 }

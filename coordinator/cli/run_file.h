@@ -15,7 +15,8 @@ struct RunFile {
 };
 
 /// Reads `file` with `--set` values, the process's NEOLOG_SET_ variables and the working directory.
-RunFile ReadRunFile(Context& context, const std::string& file, const std::vector<std::string>& settings, FileSystem& fs);
+RunFile ReadRunFile(Context& context, const std::string& file,
+                    const std::vector<std::string>& settings, FileSystem& fs);
 
 /// Prints every error with its place; kExitUsage.
 ExitCode PrintConfigErrors(Context& context, const config::ConfigResult& config);

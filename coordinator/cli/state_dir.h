@@ -7,7 +7,8 @@
 
 namespace neolog::cli {
 
-/// Where a user's local cluster keeps its files. This struct owns every name in it except the coordinator's own files.
+/// Where a user's local cluster keeps its files. This struct owns every name in it except the
+/// coordinator's own files.
 ///
 ///   supervisor.lock    held by the supervisor while it lives
 ///   supervisor.sock    where it is told what to do (supervisor_protocol.h)
@@ -33,12 +34,13 @@ struct StateDir {
   std::string Fingerprints() const { return root + "/fingerprints.json"; }
 };
 
-/// NEOLOG_STATE_DIR, else $XDG_STATE_HOME/neolog, else ~/.local/state/neolog, as an absolute path; nothing is created.
-/// InvalidArgument when none of them is set, or when the path is too long for a Unix socket.
+/// NEOLOG_STATE_DIR, else $XDG_STATE_HOME/neolog, else ~/.local/state/neolog, as an absolute path;
+/// nothing is created. InvalidArgument when none of them is set, or when the path is too long for a
+/// Unix socket.
 absl::StatusOr<StateDir> ResolveStateDir(const GetEnv& env);
 
-/// Creates the folder (mode 0700) and its subfolders. PermissionDenied when it belongs to another user or when others
-/// may enter it: the socket in it is the only lock on the cluster.
+/// Creates the folder (mode 0700) and its subfolders. PermissionDenied when it belongs to another
+/// user or when others may enter it: the socket in it is the only lock on the cluster.
 absl::Status PrepareStateDir(const StateDir& dir);
 
 /// The check of PrepareStateDir alone; OK when the folder does not exist yet.

@@ -1,5 +1,6 @@
 #include "coordinator/cli/supervisor.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -12,10 +13,8 @@
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <set>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "common/base/log.h"
 #include "common/base/version.h"
@@ -36,7 +35,8 @@ constexpr size_t kMaxRequest = 64 << 10;
 /// One old log is kept, so that logs of a long-lived cluster stay bounded.
 void RotateLog(const std::string& path) {
   struct stat info = {};
-  if (stat(path.c_str(), &info) == 0 && info.st_size > kLogLimit) std::rename(path.c_str(), (path + ".1").c_str());
+  if (stat(path.c_str(), &info) == 0 && info.st_size > kLogLimit)
+    std::rename(path.c_str(), (path + ".1").c_str());
 }
 
 }  // namespace
@@ -71,18 +71,27 @@ Supervisor::Supervisor(Options options, AnyActiveRun any_active_run, Clock* cloc
       idle_since_(clock->SteadyNow()),
       next_idle_check_(clock->SteadyNow()) {}
 
-absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(Options options, AnyActiveRun any_active_run, Clock* clock) {
+absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(Options options,
+                                                               AnyActiveRun any_active_run,
+                                                               Clock* clock) {
   RETURN_IF_ERROR(PrepareStateDir(options.dir));
-  auto supervisor = std::unique_ptr<Supervisor>(new Supervisor(std::move(options), std::move(any_active_run), clock));
+  auto supervisor = std::unique_ptr<Supervisor>(
+      new Supervisor(std::move(options), std::move(any_active_run), clock));
   const StateDir& dir = supervisor->options_.dir;
-  ASSIGN_OR_RETURN_WITH(supervisor->lock_, LockFile::Acquire(dir.SupervisorLock()), "a local cluster runs already");
+  ASSIGN_OR_RETURN_WITH(supervisor->lock_, LockFile::Acquire(dir.SupervisorLock()),
+                        "a local cluster runs already");
   supervisor->EndStrays();
   RETURN_IF_ERROR(supervisor->Listen());
 
   auto coordinator = std::make_unique<Child>();
   coordinator->name = "coordinator";
-  coordinator->argv = {supervisor->options_.coordinator_program, "--state-dir", dir.CoordinatorState(), "--listen",
-                       dir.CoordinatorTarget(), "--log-level", supervisor->options_.log_level};
+  coordinator->argv = {supervisor->options_.coordinator_program,
+                       "--state-dir",
+                       dir.CoordinatorState(),
+                       "--listen",
+                       dir.CoordinatorTarget(),
+                       "--log-level",
+                       supervisor->options_.log_level};
   coordinator->log = dir.Log("coordinator");
   coordinator->backoff = supervisor->options_.min_backoff;
   supervisor->children_.push_back(std::move(coordinator));
@@ -102,11 +111,13 @@ absl::Status Supervisor::Listen() {
   const std::string path = options_.dir.SupervisorSocket();
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof(address.sun_path)) return InvalidArgument(fmt::format("'{}' is too long for a Unix socket", path));
+  if (path.size() >= sizeof(address.sun_path))
+    return InvalidArgument(fmt::format("'{}' is too long for a Unix socket", path));
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   unlink(path.c_str());  // the lock is ours: what lies there is a dead supervisor's
   listen_fd_ = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (listen_fd_ < 0 || bind(listen_fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+  if (listen_fd_ < 0 ||
+      bind(listen_fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
       listen(listen_fd_, 16) != 0) {
     return absl::ErrnoToStatus(errno, ToAbsl(fmt::format("listening at '{}'", path)));
   }
@@ -131,10 +142,13 @@ void Supervisor::WriteChildren() {
   for (const auto& child : children_) {
     if (!child->process) continue;
     const auto id = FindProcess(child->process->pid());
-    if (id) children.push_back({{"name", child->name}, {"pid", id->pid}, {"start_ticks", id->start_ticks}});
+    if (id)
+      children.push_back(
+          {{"name", child->name}, {"pid", id->pid}, {"start_ticks", id->start_ticks}});
   }
   const auto fs = MakePosixFileSystem();
-  if (auto written = WriteFileDurably(*fs, options_.dir.Children(), children.dump()); !written.ok()) {
+  if (auto written = WriteFileDurably(*fs, options_.dir.Children(), children.dump());
+      !written.ok()) {
     spdlog::warn("{}", written.ToString());
   }
 }
@@ -181,8 +195,9 @@ void Supervisor::Reap() {
     child->restarts += 1;
     if (now - child->started >= options_.healthy_after) child->backoff = options_.min_backoff;
     child->due = now + child->backoff;
-    spdlog::warn("{} ended with {} after {:.1f} s; starting it again in {:.1f} s", child->name, child->last_exit,
-                 absl::ToDoubleSeconds(now - child->started), absl::ToDoubleSeconds(child->backoff));
+    spdlog::warn("{} ended with {} after {:.1f} s; starting it again in {:.1f} s", child->name,
+                 child->last_exit, absl::ToDoubleSeconds(now - child->started),
+                 absl::ToDoubleSeconds(child->backoff));
     child->backoff = std::min(child->backoff * 2, options_.max_backoff);
   }
 }
@@ -212,24 +227,19 @@ bool Supervisor::Serve(Connection& connection) {
     }
     // Replies are a few hundred bytes: a client that does not read them is cut off.
     const std::string line = Encode(reply) + "\n";
-    if (send(connection.fd, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) return false;
+    if (send(connection.fd, line.data(), line.size(), MSG_NOSIGNAL) !=
+        static_cast<ssize_t>(line.size()))
+      return false;
   }
   return true;
 }
 
 SupervisorReply Supervisor::Handle(const SupervisorRequest& request) {
   switch (request.op) {
-    case SupervisorRequest::Op::kInfo:
-      break;
-    case SupervisorRequest::Op::kEnsure:
-      Ensure(request);
-      break;
-    case SupervisorRequest::Op::kKeep:
-      on_demand_ = false;
-      break;
-    case SupervisorRequest::Op::kDown:
-      leave_reason_ = "told to leave";
-      break;
+    case SupervisorRequest::Op::kInfo: break;
+    case SupervisorRequest::Op::kEnsure: Ensure(request); break;
+    case SupervisorRequest::Op::kKeep: on_demand_ = false; break;
+    case SupervisorRequest::Op::kDown: leave_reason_ = "told to leave"; break;
   }
   SupervisorReply reply;
   reply.version = kVersion;
@@ -237,8 +247,9 @@ SupervisorReply Supervisor::Handle(const SupervisorRequest& request) {
   reply.target = options_.dir.CoordinatorTarget();
   reply.on_demand = on_demand_;
   for (const auto& child : children_) {
-    reply.children.push_back({child->name, child->process ? child->process->pid() : 0, child->threads, child->device,
-                              child->restarts, child->last_exit, child->log});
+    reply.children.push_back({child->name, child->process ? child->process->pid() : 0,
+                              child->threads, child->device, child->restarts, child->last_exit,
+                              child->log});
   }
   return reply;
 }
@@ -254,12 +265,24 @@ void Supervisor::Ensure(const SupervisorRequest& request) {
   for (uint32_t index = 0; have < request.workers; ++index) {
     const std::string id = fmt::format("w{}", index);
     if (taken.count(id) > 0) continue;
-    mkdir(options_.dir.WorkerState(id).c_str(), 0700);  // an error shows when the worker wants to use it
+    mkdir(options_.dir.WorkerState(id).c_str(),
+          0700);  // an error shows when the worker wants to use it
     auto worker = std::make_unique<Child>();
     worker->name = id;
-    worker->argv = {options_.worker_program, "run", "--coordinator", options_.dir.CoordinatorTarget(), "--id", id,
-                    "--state-dir", options_.dir.WorkerState(id), "--threads", std::to_string(threads), "--device",
-                    request.device, "--fingerprint-cache", options_.dir.Fingerprints()};
+    worker->argv = {options_.worker_program,
+                    "run",
+                    "--coordinator",
+                    options_.dir.CoordinatorTarget(),
+                    "--id",
+                    id,
+                    "--state-dir",
+                    options_.dir.WorkerState(id),
+                    "--threads",
+                    std::to_string(threads),
+                    "--device",
+                    request.device,
+                    "--fingerprint-cache",
+                    options_.dir.Fingerprints()};
     worker->threads = threads;
     worker->device = request.device;
     worker->log = options_.dir.Log(id);
@@ -284,7 +307,8 @@ bool Supervisor::ShouldLeave() {
   }
   if (!unreachable_since_) unreachable_since_ = now;
   if (now - *unreachable_since_ < kUnreachableLimit) return false;
-  leave_reason_ = "no client is left and the coordinator cannot be reached: " + active.status().ToString();
+  leave_reason_ =
+      "no client is left and the coordinator cannot be reached: " + active.status().ToString();
   return true;
 }
 
@@ -307,7 +331,8 @@ std::string Supervisor::Run(SignalPipe& stop) {
     for (const auto& child : children_) {
       if (child->process) watched.push_back({child->process->exit_fd(), POLLIN, 0});
     }
-    poll(watched.data(), watched.size(), static_cast<int>(absl::ToInt64Milliseconds(UntilNext())) + 1);
+    poll(watched.data(), watched.size(),
+         static_cast<int>(absl::ToInt64Milliseconds(UntilNext())) + 1);
 
     for (const int signal : stop.Take()) {
       if (signal == SIGTERM || signal == SIGINT) leave_reason_ = "received " + SignalName(signal);
@@ -333,13 +358,15 @@ void Supervisor::StopChildren() {
   const auto stop = [&](bool workers) {
     const SteadyTime deadline = clock_->SteadyNow() + options_.grace;
     for (auto& child : children_) {
-      if (child->process && (child->name != "coordinator") == workers) child->process->Signal(SIGTERM).IgnoreError();
+      if (child->process && (child->name != "coordinator") == workers)
+        child->process->Signal(SIGTERM).IgnoreError();
     }
     for (auto& child : children_) {
       if (!child->process || (child->name != "coordinator") != workers) continue;
       const absl::Duration left = std::max(absl::ZeroDuration(), deadline - clock_->SteadyNow());
       if (!child->process->Wait(left).ok()) {
-        spdlog::warn("{} did not leave within {:.0f} s; killing it", child->name, absl::ToDoubleSeconds(options_.grace));
+        spdlog::warn("{} did not leave within {:.0f} s; killing it", child->name,
+                     absl::ToDoubleSeconds(options_.grace));
         child->process->Signal(SIGKILL).IgnoreError();
         child->process->Wait().IgnoreError();
       }

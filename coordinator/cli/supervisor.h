@@ -16,10 +16,11 @@
 
 namespace neolog::cli {
 
-/// The small process behind a local cluster: it starts the coordinator and the workers, starts dead ones again with
-/// growing pauses, answers on its socket, and leaves when it is told to or, when it was started on demand, when no run
-/// is active and no client has been attached for `linger`. It lives in a session of its own, so neither a closed
-/// terminal nor a Ctrl-C reaches it or its children. One thread; everything happens in Run.
+/// The small process behind a local cluster: it starts the coordinator and the workers, starts dead
+/// ones again with growing pauses, answers on its socket, and leaves when it is told to or, when it
+/// was started on demand, when no run is active and no client has been attached for `linger`. It
+/// lives in a session of its own, so neither a closed terminal nor a Ctrl-C reaches it or its
+/// children. One thread; everything happens in Run.
 class Supervisor {
  public:
   struct Options {
@@ -29,8 +30,8 @@ class Supervisor {
     /// Leave when nothing is left to do.
     bool on_demand = false;
     absl::Duration linger = absl::Seconds(10);
-    /// The pause before a dead child is started again: doubled from min to max with every death, back to min after the
-    /// child lived for `healthy_after`.
+    /// The pause before a dead child is started again: doubled from min to max with every death,
+    /// back to min after the child lived for `healthy_after`.
     absl::Duration min_backoff = absl::Milliseconds(100);
     absl::Duration max_backoff = absl::Seconds(10);
     absl::Duration healthy_after = absl::Seconds(30);
@@ -38,16 +39,19 @@ class Supervisor {
     absl::Duration grace = absl::Seconds(5);
     std::string log_level = "info";
   };
-  /// Whether the coordinator has a run that is queued or under way; an error when it cannot be asked.
+  /// Whether the coordinator has a run that is queued or under way; an error when it cannot be
+  /// asked.
   using AnyActiveRun = std::function<absl::StatusOr<bool>()>;
 
-  /// Takes the lock, ends strays of a supervisor that was killed, listens and starts the coordinator. AlreadyExists when
-  /// another supervisor lives. `clock` must outlive the result.
-  static absl::StatusOr<std::unique_ptr<Supervisor>> Create(Options options, AnyActiveRun any_active_run, Clock* clock);
+  /// Takes the lock, ends strays of a supervisor that was killed, listens and starts the
+  /// coordinator. AlreadyExists when another supervisor lives. `clock` must outlive the result.
+  static absl::StatusOr<std::unique_ptr<Supervisor>> Create(Options options,
+                                                            AnyActiveRun any_active_run,
+                                                            Clock* clock);
   ~Supervisor();
 
-  /// Until told to leave, by a request, by `stop` becoming readable with SIGTERM or SIGINT, or by itself. All children
-  /// have ended when it returns. The result says why it left.
+  /// Until told to leave, by a request, by `stop` becoming readable with SIGTERM or SIGINT, or by
+  /// itself. All children have ended when it returns. The result says why it left.
   std::string Run(SignalPipe& stop);
 
  private:

@@ -1,5 +1,6 @@
 #include "coordinator/cli/supervisor_protocol.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,8 +10,6 @@
 #include <chrono>
 #include <cstring>
 #include <map>
-
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 namespace neolog::cli {
@@ -35,7 +34,8 @@ absl::StatusOr<Json> ParseObject(std::string_view line) {
 
 int MillisecondsUntil(std::chrono::steady_clock::time_point deadline) {
   const auto left =
-      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+      std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
+          .count();
   return static_cast<int>(std::max<int64_t>(0, left));
 }
 
@@ -46,7 +46,11 @@ std::string Encode(const SupervisorRequest& request) {
   for (const auto& [name, value] : Ops()) {
     if (value == request.op) op = name;
   }
-  return Json{{"op", op}, {"workers", request.workers}, {"threads", request.threads}, {"device", request.device}}.dump();
+  return Json{{"op", op},
+              {"workers", request.workers},
+              {"threads", request.threads},
+              {"device", request.device}}
+      .dump();
 }
 
 std::string Encode(const SupervisorReply& reply) {
@@ -60,8 +64,9 @@ std::string Encode(const SupervisorReply& reply) {
                         {"last_exit", child.last_exit},
                         {"log", child.log}});
   }
-  return Json{{"error", reply.error},   {"version", reply.version},     {"pid", reply.pid},
-              {"target", reply.target}, {"on_demand", reply.on_demand}, {"children", std::move(children)}}
+  return Json{
+      {"error", reply.error},   {"version", reply.version},     {"pid", reply.pid},
+      {"target", reply.target}, {"on_demand", reply.on_demand}, {"children", std::move(children)}}
       .dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -70,14 +75,16 @@ absl::StatusOr<SupervisorRequest> DecodeRequest(std::string_view line) {
   try {
     SupervisorRequest request;
     const auto op = Ops().find(json.at("op").get<std::string>());
-    if (op == Ops().end()) return InvalidArgument(fmt::format("unknown request '{}'", json.at("op").dump()));
+    if (op == Ops().end())
+      return InvalidArgument(fmt::format("unknown request '{}'", json.at("op").dump()));
     request.op = op->second;
     request.workers = json.value("workers", 0u);
     request.threads = json.value("threads", 1u);
     request.device = json.value("device", "cpu");
     return request;
   } catch (const Json::exception& e) {
-    return InvalidArgument(fmt::format("a request to the supervisor that it does not understand: {}", e.what()));
+    return InvalidArgument(
+        fmt::format("a request to the supervisor that it does not understand: {}", e.what()));
   }
 }
 
@@ -92,16 +99,19 @@ absl::StatusOr<SupervisorReply> DecodeReply(std::string_view line) {
     reply.on_demand = json.value("on_demand", false);
     for (const Json& child : json.value("children", Json::array())) {
       reply.children.push_back({child.at("name").get<std::string>(), child.at("pid").get<int64_t>(),
-                                child.value("threads", 0u), child.value("device", ""), child.value("restarts", 0u),
-                                child.value("last_exit", ""), child.value("log", "")});
+                                child.value("threads", 0u), child.value("device", ""),
+                                child.value("restarts", 0u), child.value("last_exit", ""),
+                                child.value("log", "")});
     }
     return reply;
   } catch (const Json::exception& e) {
-    return InvalidArgument(fmt::format("a reply of the supervisor that cannot be read: {}", e.what()));
+    return InvalidArgument(
+        fmt::format("a reply of the supervisor that cannot be read: {}", e.what()));
   }
 }
 
-absl::StatusOr<std::unique_ptr<SupervisorConnection>> SupervisorConnection::Connect(const std::string& socket_path) {
+absl::StatusOr<std::unique_ptr<SupervisorConnection>> SupervisorConnection::Connect(
+    const std::string& socket_path) {
   sockaddr_un address = {};
   address.sun_family = AF_UNIX;
   if (socket_path.size() >= sizeof(address.sun_path)) {
@@ -123,7 +133,8 @@ absl::StatusOr<std::unique_ptr<SupervisorConnection>> SupervisorConnection::Conn
 
 SupervisorConnection::~SupervisorConnection() { close(fd_); }
 
-absl::StatusOr<SupervisorReply> SupervisorConnection::Call(const SupervisorRequest& request, absl::Duration timeout) {
+absl::StatusOr<SupervisorReply> SupervisorConnection::Call(const SupervisorRequest& request,
+                                                           absl::Duration timeout) {
   const std::string line = Encode(request) + "\n";
   if (send(fd_, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size())) {
     return Unavailable("the local cluster's supervisor went away");
@@ -136,7 +147,8 @@ absl::StatusOr<SupervisorReply> SupervisorConnection::Call(const SupervisorReque
       if (reply.ok() && !reply->error.empty()) return Internal(reply->error);
       return reply;
     }
-    if (received_.size() > kMaxLine) return Internal("the local cluster's supervisor sends nonsense");
+    if (received_.size() > kMaxLine)
+      return Internal("the local cluster's supervisor sends nonsense");
     pollfd watched{fd_, POLLIN, 0};
     const int left = MillisecondsUntil(deadline);
     if (left == 0) return Unavailable("the local cluster's supervisor does not answer");
@@ -156,7 +168,8 @@ absl::Status SupervisorConnection::WaitClosed(absl::Duration timeout) {
   for (;;) {
     pollfd watched{fd_, POLLIN, 0};
     const int left = MillisecondsUntil(deadline);
-    if (left == 0) return absl::DeadlineExceededError("the local cluster's supervisor is still there");
+    if (left == 0)
+      return absl::DeadlineExceededError("the local cluster's supervisor is still there");
     if (poll(&watched, 1, left) <= 0) continue;
     char buffer[4096];
     const ssize_t n = recv(fd_, buffer, sizeof(buffer), 0);

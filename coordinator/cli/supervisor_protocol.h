@@ -8,8 +8,9 @@
 #include "absl/time/time.h"
 #include "common/base/status.h"
 
-/// How `neolog` talks to the supervisor of the local cluster: over a Unix socket, one JSON object a line each way, a
-/// reply for every request, in order. While a connection is open its client counts as attached.
+/// How `neolog` talks to the supervisor of the local cluster: over a Unix socket, one JSON object a
+/// line each way, a reply for every request, in order. While a connection is open its client counts
+/// as attached.
 namespace neolog::cli {
 
 /// What is asked.
@@ -69,14 +70,16 @@ absl::StatusOr<SupervisorReply> DecodeReply(std::string_view line);
 class SupervisorConnection {
  public:
   /// NotFound when no supervisor listens there.
-  static absl::StatusOr<std::unique_ptr<SupervisorConnection>> Connect(const std::string& socket_path);
+  static absl::StatusOr<std::unique_ptr<SupervisorConnection>> Connect(
+      const std::string& socket_path);
   ~SupervisorConnection();
   SupervisorConnection(const SupervisorConnection&) = delete;
   SupervisorConnection& operator=(const SupervisorConnection&) = delete;
 
-  /// Sends a request and waits for its reply. Unavailable when the supervisor went away or does not answer in time;
-  /// Internal with its words when it could not do what was asked.
-  absl::StatusOr<SupervisorReply> Call(const SupervisorRequest& request, absl::Duration timeout = absl::Seconds(30));
+  /// Sends a request and waits for its reply. Unavailable when the supervisor went away or does not
+  /// answer in time; Internal with its words when it could not do what was asked.
+  absl::StatusOr<SupervisorReply> Call(const SupervisorRequest& request,
+                                       absl::Duration timeout = absl::Seconds(30));
 
   /// Waits until the supervisor closed the connection. DeadlineExceeded when it did not.
   absl::Status WaitClosed(absl::Duration timeout);

@@ -1,9 +1,8 @@
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <filesystem>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "common/base/hash.h"
 #include "common/config/settings_text.h"
@@ -15,7 +14,9 @@
 namespace neolog::cli {
 namespace {
 
-std::string Plural(int64_t n, const std::string& what) { return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
+std::string Plural(int64_t n, const std::string& what) {
+  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
+}
 
 /// The signal that came while nothing was submitted yet, as an exit code; kExitOk when none came.
 ExitCode Interrupted(Context& context, SignalPipe& signals) {
@@ -57,11 +58,14 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
   if (session->cluster) {
     const v1::ResourceSpec& resources = spec.resources();
     const uint32_t workers =
-        resources.workers() > 0 ? resources.workers()
-                                : DefaultWorkers(std::thread::hardware_concurrency(), resources.threads_per_worker());
-    const auto ensured = session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
+        resources.workers() > 0
+            ? resources.workers()
+            : DefaultWorkers(std::thread::hardware_concurrency(), resources.threads_per_worker());
+    const auto ensured =
+        session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
     if (!ensured.ok()) return Fail(context, ensured.status());
-    console.Detail(fmt::format("local cluster with {} at {}", Plural(workers, "worker"), ensured->target));
+    console.Detail(
+        fmt::format("local cluster with {} at {}", Plural(workers, "worker"), ensured->target));
   }
 
   bool interrupted = false;
@@ -76,9 +80,11 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
 
   v1::SubmitRunRequest request;
   *request.mutable_spec() = spec;
-  // A key even when the user gave none: a submission that is sent again after a broken connection stays one run.
-  request.set_idempotency_key(options.idempotency_key.empty() ? fmt::format("{:016x}{:016x}", RandomBits64(), RandomBits64())
-                                                              : options.idempotency_key);
+  // A key even when the user gave none: a submission that is sent again after a broken connection
+  // stays one run.
+  request.set_idempotency_key(options.idempotency_key.empty()
+                                  ? fmt::format("{:016x}{:016x}", RandomBits64(), RandomBits64())
+                                  : options.idempotency_key);
   auto run = session->client->SubmitRun(request);
   if (absl::IsUnavailable(run.status())) run = session->client->SubmitRun(request);
   if (!run.ok()) return Fail(context, run.status());

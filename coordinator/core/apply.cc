@@ -94,7 +94,8 @@ absl::Status ApplyCommit(const v1::StepsCommitted& record, absl::Time time, Clus
     run->smoothed_loss = run->steps.empty()
                              ? step.loss()
                              : kSmoothing * run->smoothed_loss + (1 - kSmoothing) * step.loss();
-    run->steps.push_back({step.loss(), step.learning_rate(), step.gradient_norm(), step.state_hash()});
+    run->steps.push_back(
+        {step.loss(), step.learning_rate(), step.gradient_norm(), step.state_hash()});
   }
   run->state_digest = record.state_digest();
   run->last_is_checkpoint = IsCheckpoint(run->spec, before, run->committed());
@@ -115,8 +116,7 @@ absl::Status Apply(const v1::JournalRecord& record, ClusterState& state) {
       run->profile = record.profile_resolved().profile();
       return absl::OkStatus();
     }
-    case v1::JournalRecord::kRosterFormed:
-      return ApplyRoster(record.roster_formed(), state);
+    case v1::JournalRecord::kRosterFormed: return ApplyRoster(record.roster_formed(), state);
     case v1::JournalRecord::kTeamDisbanded:
       if (state.teams.erase(record.team_disbanded().team_id()) == 0) {
         return DataLoss(fmt::format("journal: team '{}' is disbanded and was never formed",
@@ -151,20 +151,22 @@ absl::Status Apply(const v1::JournalRecord& record, ClusterState& state) {
 std::string DescribeDurable(const ClusterState& state) {
   std::string text = fmt::format("next order {} team {}\n", state.next_order, state.next_team);
   for (const auto& [id, run] : state.runs) {
-    text += fmt::format("run {} order {} key '{}' dir '{}' state {} reason '{}' failure '{}' workers {}\n", id,
-                        run.order, run.idempotency_key, run.log_dir, StateName(run.state), run.reason,
-                        run.failure.ShortDebugString(), run.workers);
+    text += fmt::format(
+        "run {} order {} key '{}' dir '{}' state {} reason '{}' failure '{}' workers {}\n", id,
+        run.order, run.idempotency_key, run.log_dir, StateName(run.state), run.reason,
+        run.failure.ShortDebugString(), run.workers);
     text += fmt::format("  spec {}\n  profile {}\n", run.spec.ShortDebugString(),
                         run.profile ? run.profile->ShortDebugString() : "none");
     text += fmt::format("  times {} {} {} digest {} smoothed {} team '{}' in {}\n",
                         absl::ToUnixNanos(run.submitted_at), absl::ToUnixNanos(run.started_at),
-                        absl::ToUnixNanos(run.ended_at), run.state_digest, run.smoothed_loss, run.team_id,
-                        run.in_team);
+                        absl::ToUnixNanos(run.ended_at), run.state_digest, run.smoothed_loss,
+                        run.team_id, run.in_team);
     for (const CommittedStep& step : run.steps) {
-      text += fmt::format("  step {} {} {} {:016x}\n", step.loss, step.learning_rate, step.gradient_norm,
-                          step.state_hash);
+      text += fmt::format("  step {} {} {} {:016x}\n", step.loss, step.learning_rate,
+                          step.gradient_norm, step.state_hash);
     }
-    for (const auto& artifact : run.artifacts) text += fmt::format("  artifact {}\n", artifact.ShortDebugString());
+    for (const auto& artifact : run.artifacts)
+      text += fmt::format("  artifact {}\n", artifact.ShortDebugString());
   }
   for (const auto& [id, team] : state.teams) {
     text += fmt::format("team {} roster {} profile {} runs", id, team.roster.ShortDebugString(),
@@ -172,7 +174,8 @@ std::string DescribeDurable(const ClusterState& state) {
     for (const std::string& run : team.run_ids) text += " " + run;
     text += "\n";
   }
-  for (const auto& [key, latent] : state.latents) text += fmt::format("latent {} {}\n", key, latent.blob_digest());
+  for (const auto& [key, latent] : state.latents)
+    text += fmt::format("latent {} {}\n", key, latent.blob_digest());
   for (const auto& [run, keys] : state.run_latents) {
     for (const std::string& key : keys) text += fmt::format("run {} uses latent {}\n", run, key);
   }

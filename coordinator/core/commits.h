@@ -24,9 +24,10 @@ struct CommitDecision {
   std::string reason;
 };
 
-/// Decides about a report from `worker`. Steps must be consecutive; the range must begin at or before the step after the
-/// last committed one. Committed steps with the same hash are ignored. The state must hash to the last record's
-/// state_hash and have its step.
-CommitDecision DecideCommit(const ClusterState& state, const v1::WorkerIdentity& worker, const v1::CommitReport& report);
+/// Decides about a report from `worker`. Steps must be consecutive; the range must begin at or
+/// before the step after the last committed one. Committed steps with the same hash are ignored.
+/// The state must hash to the last record's state_hash and have its step.
+CommitDecision DecideCommit(const ClusterState& state, const v1::WorkerIdentity& worker,
+                            const v1::CommitReport& report);
 
 }  // namespace neolog::coordinator

@@ -52,12 +52,14 @@ struct Event {
   v1::WatchEventsResponse event;
 };
 
-/// What an event leads to. The batch is to be made durable first; only then may messages and events go out, in order.
+/// What an event leads to. The batch is to be made durable first; only then may messages and events
+/// go out, in order.
 struct Effects {
   JournalBatch batch;
   std::vector<Outgoing> messages;
   std::vector<Event> events;
-  /// Not OK: a decision contradicts the books, which is a bug; nothing may be written or sent any more.
+  /// Not OK: a decision contradicts the books, which is a bug; nothing may be written or sent any
+  /// more.
   absl::Status fatal;
 
   bool empty() const { return batch.empty() && messages.empty() && events.empty() && fatal.ok(); }

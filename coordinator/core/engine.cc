@@ -26,12 +26,14 @@ std::vector<StateKey> Engine::NeededStates() const {
 absl::Status Engine::RestoreState(const StateKey& key, std::string bytes) {
   const auto run = state_.runs.find(key.run_id);
   if (run == state_.runs.end() || run->second.committed() != key.step) {
-    return Internal(fmt::format("the state of run '{}' after step {} was not asked for", key.run_id, key.step));
+    return Internal(
+        fmt::format("the state of run '{}' after step {} was not asked for", key.run_id, key.step));
   }
   const uint64_t want = run->second.steps.back().state_hash;
   if (Hash64(bytes) != want) {
-    return DataLoss(fmt::format("journal: the state of run '{}' after step {} has hash {:016x}, its record says {:016x}",
-                                key.run_id, key.step, Hash64(bytes), want));
+    return DataLoss(fmt::format(
+        "journal: the state of run '{}' after step {} has hash {:016x}, its record says {:016x}",
+        key.run_id, key.step, Hash64(bytes), want));
   }
   run->second.committed_state = std::move(bytes);
   return absl::OkStatus();
@@ -65,11 +67,13 @@ Effects Engine::OnLinkClosed(const Moment& now, LinkId link) {
   worker.link = 0;
   if (worker.lost) return Finish(std::move(turn));
   if (worker.suspicion) {
-    LoseWorkers(turn, {{identity.worker_id(), fmt::format("its stream closed, and '{}' could not reach it either: {}",
-                                                          worker.suspicion->accuser, worker.suspicion->message)}});
+    LoseWorkers(turn, {{identity.worker_id(),
+                        fmt::format("its stream closed, and '{}' could not reach it either: {}",
+                                    worker.suspicion->accuser, worker.suspicion->message)}});
   } else {
     worker.lease_ends = std::min(worker.lease_ends, now.steady + options_.closed_stream_wait);
-    turn.worker_events.emplace_back(identity.worker_id(), fmt::format("the stream of '{}' closed", identity.worker_id()));
+    turn.worker_events.emplace_back(identity.worker_id(),
+                                    fmt::format("the stream of '{}' closed", identity.worker_id()));
   }
   return Finish(std::move(turn));
 }
@@ -86,7 +90,8 @@ Effects Engine::OnTick(const Moment& now) {
     }
     const SuspicionDecision decision = DecideSuspicion(options_, worker, *team);
     const std::string team_id = team->roster.team_id();
-    if (decision.kind == SuspicionDecision::Kind::kLease) continue;  // the suspicion stays: a closed stream ends it
+    if (decision.kind == SuspicionDecision::Kind::kLease)
+      continue;  // the suspicion stays: a closed stream ends it
     worker.suspicion.reset();
     if (decision.kind == SuspicionDecision::Kind::kRebuild) {
       ++state_.teams.at(team_id).rebuilds_without_commit;
@@ -106,15 +111,18 @@ void Engine::EndHangs(Turn& turn) {
     for (const std::string& id : decision.hung) {
       Worker& worker = state_.workers.at(id);
       worker.hung = decision.reason;
-      // Once may have been a file server. One that hangs whenever it is asked would hold up the team again and again.
-      if (++worker.hangs > 1) state_.teams.at(decision.team_id).barred.insert(IncarnationOf(worker.identity));
+      // Once may have been a file server. One that hangs whenever it is asked would hold up the
+      // team again and again.
+      if (++worker.hangs > 1)
+        state_.teams.at(decision.team_id).barred.insert(IncarnationOf(worker.identity));
       turn.worker_events.emplace_back(id, fmt::format("'{}' is hung: {}", id, decision.reason));
     }
     // What they said counts for the roster they said it under.
     for (const auto& member : state_.teams.at(decision.team_id).roster.members()) {
       state_.workers.at(member.worker().worker_id()).still_since = turn.now.steady;
     }
-    ChangeRoster(turn, decision.team_id, {decision.hung.begin(), decision.hung.end()}, {}, decision.reason);
+    ChangeRoster(turn, decision.team_id, {decision.hung.begin(), decision.hung.end()}, {},
+                 decision.reason);
   }
 }
 
@@ -175,15 +183,15 @@ Effects Engine::Finish(Turn turn) {
     event.run_id = id;
     event.steps_only = message.empty();
     *event.event.mutable_run() = InfoOf(state_, run, turn.now.steady);
-    add(std::move(event), message.empty() ? fmt::format("run '{}' committed step {} of {}", id, run.committed(),
-                                                        run.total())
+    add(std::move(event), message.empty() ? fmt::format("run '{}' committed step {} of {}", id,
+                                                        run.committed(), run.total())
                                           : message);
   }
   return std::move(turn.effects);
 }
 
-void Engine::MoveRun(Turn& turn, const std::string& run_id, RunEvent event, const std::string& reason,
-                     const v1::RunFailure* failure) {
+void Engine::MoveRun(Turn& turn, const std::string& run_id, RunEvent event,
+                     const std::string& reason, const v1::RunFailure* failure) {
   const auto arrow = Transition(state_.runs.at(run_id).state, event);
   if (!arrow.ok()) {
     turn.effects.fatal.Update(arrow.status());
@@ -205,7 +213,8 @@ void Engine::MoveRun(Turn& turn, const std::string& run_id, RunEvent event, cons
 }
 
 void Engine::LoseWorkers(Turn& turn, const std::vector<Loss>& losses) {
-  std::map<std::string, std::pair<std::set<std::string>, std::string>> by_team;  // team -> gone, reason
+  // team -> gone, reason
+  std::map<std::string, std::pair<std::set<std::string>, std::string>> by_team;
   for (const Loss& loss : losses) {
     Worker& worker = state_.workers.at(loss.worker_id);
     if (worker.lost) continue;
@@ -215,9 +224,12 @@ void Engine::LoseWorkers(Turn& turn, const std::vector<Loss>& losses) {
     const std::string message = fmt::format("lost '{}': {}", loss.worker_id, loss.reason);
     turn.worker_events.emplace_back(loss.worker_id, message);
     if (worker.link != 0) {
-      Refuse(turn, worker.link, v1::Refused::CODE_STALE_INCARNATION,
-             fmt::format("worker {} was lost ({}): register with a new incarnation; the model may stay loaded",
-                         WorkerName(worker.identity), loss.reason), true);
+      Refuse(
+          turn, worker.link, v1::Refused::CODE_STALE_INCARNATION,
+          fmt::format(
+              "worker {} was lost ({}): register with a new incarnation; the model may stay loaded",
+              WorkerName(worker.identity), loss.reason),
+          true);
     }
     const Team* team = TeamOf(state_, worker.identity);
     if (team == nullptr) continue;
@@ -225,7 +237,8 @@ void Engine::LoseWorkers(Turn& turn, const std::vector<Loss>& losses) {
     gone.insert(loss.worker_id);
     reason += (reason.empty() ? "" : "; ") + message;
   }
-  for (const auto& [team_id, loss] : by_team) ChangeRoster(turn, team_id, loss.first, {}, loss.second);
+  for (const auto& [team_id, loss] : by_team)
+    ChangeRoster(turn, team_id, loss.first, {}, loss.second);
   if (!losses.empty()) turn.place = true;
 }
 
@@ -264,8 +277,9 @@ void Engine::ChangeRoster(Turn& turn, const std::string& team_id, const std::set
     // A doubt was about a link of the old roster.
     state_.workers.at(member.worker().worker_id()).suspicion.reset();
   }
-  turn.roster_events.emplace_back(team_id, fmt::format("team '{}' has roster version {} with {} members: {}", team_id,
-                                                       team.roster.version(), team.roster.members_size(), reason));
+  turn.roster_events.emplace_back(
+      team_id, fmt::format("team '{}' has roster version {} with {} members: {}", team_id,
+                           team.roster.version(), team.roster.members_size(), reason));
   SendAssignment(turn, team);
 }
 
@@ -283,10 +297,12 @@ void Engine::Disband(Turn& turn, const std::string& team_id, const std::string& 
   }
   for (const auto& member : roster.members()) {
     const auto worker = state_.workers.find(member.worker().worker_id());
-    if (worker == state_.workers.end() || !SameIdentity(worker->second.identity, member.worker())) continue;
+    if (worker == state_.workers.end() || !SameIdentity(worker->second.identity, member.worker()))
+      continue;
     if (worker->second.lost) continue;
     worker->second.suspicion.reset();
-    turn.worker_events.emplace_back(worker->first, fmt::format("'{}' is idle: {}", worker->first, reason));
+    turn.worker_events.emplace_back(worker->first,
+                                    fmt::format("'{}' is idle: {}", worker->first, reason));
   }
   turn.place = true;
 }
@@ -329,13 +345,15 @@ void Engine::SendAssignment(Turn& turn, const Team& team) {
 void Engine::SendControls(Turn& turn, const Team& team, LinkId link) {
   for (const std::string& id : ActiveRuns(state_, team)) {
     const v1::RunState state = state_.runs.at(id).state;
-    if (state == v1::RUN_STATE_PAUSING) SendControl(turn, team, id, v1::ControlRequest::ACTION_PAUSE, link);
-    if (state == v1::RUN_STATE_STOPPING) SendControl(turn, team, id, v1::ControlRequest::ACTION_STOP, link);
+    if (state == v1::RUN_STATE_PAUSING)
+      SendControl(turn, team, id, v1::ControlRequest::ACTION_PAUSE, link);
+    if (state == v1::RUN_STATE_STOPPING)
+      SendControl(turn, team, id, v1::ControlRequest::ACTION_STOP, link);
   }
 }
 
-void Engine::SendControl(Turn& turn, const Team& team, const std::string& run_id, v1::ControlRequest::Action action,
-                         LinkId only_link) {
+void Engine::SendControl(Turn& turn, const Team& team, const std::string& run_id,
+                         v1::ControlRequest::Action action, LinkId only_link) {
   v1::CoordinatorMessage message;
   message.mutable_control()->set_team_id(team.roster.team_id());
   message.mutable_control()->set_run_id(run_id);
@@ -354,7 +372,8 @@ void Engine::PlaceNow(Turn& turn) {
     Run& run = state_.runs.at(waiting.run_id);
     if (run.waiting == waiting.reason) continue;
     run.waiting = waiting.reason;
-    turn.run_events.try_emplace(run.id, fmt::format("run '{}' is queued: {}", run.id, waiting.reason));
+    turn.run_events.try_emplace(run.id,
+                                fmt::format("run '{}' is queued: {}", run.id, waiting.reason));
   }
   for (const Placement& placement : decision.teams) {
     const std::string team_id = fmt::format("team-{}", state_.next_team);
@@ -366,17 +385,21 @@ void Engine::PlaceNow(Turn& turn) {
       Write(turn, std::move(record));
     }
     std::vector<v1::RosterMember> members;
-    for (const std::string& id : placement.worker_ids) members.push_back(MemberOf(state_.workers.at(id)));
+    for (const std::string& id : placement.worker_ids)
+      members.push_back(MemberOf(state_.workers.at(id)));
     v1::JournalRecord record;
-    *record.mutable_roster_formed()->mutable_roster() = FirstRoster(team_id, members, placement.reason);
+    *record.mutable_roster_formed()->mutable_roster() =
+        FirstRoster(team_id, members, placement.reason);
     *record.mutable_roster_formed()->mutable_profile() = placement.profile;
-    for (const std::string& run_id : placement.run_ids) record.mutable_roster_formed()->add_run_ids(run_id);
+    for (const std::string& run_id : placement.run_ids)
+      record.mutable_roster_formed()->add_run_ids(run_id);
     Write(turn, std::move(record));
     for (const std::string& run_id : placement.run_ids) {
       MoveRun(turn, run_id, RunEvent::kPlaced, fmt::format("{} ({})", placement.reason, team_id));
     }
     const Team& team = state_.teams.at(team_id);
-    turn.roster_events.emplace_back(team_id, fmt::format("team '{}' was formed: {}", team_id, placement.reason));
+    turn.roster_events.emplace_back(
+        team_id, fmt::format("team '{}' was formed: {}", team_id, placement.reason));
     SendAssignment(turn, team);
   }
   for (const Growth& growth : decision.growths) {

@@ -21,17 +21,18 @@ struct Moment {
   absl::Time wall;
 };
 
-/// The coordinator without its threads, files and sockets: events in, effects out. Every event is one transaction. Not
-/// thread-safe: the owner calls one function at a time, and sends what comes back in the order of the calls, each after
-/// its batch is durable. README.md says what workers can rely on.
+/// The coordinator without its threads, files and sockets: events in, effects out. Every event is
+/// one transaction. Not thread-safe: the owner calls one function at a time, and sends what comes
+/// back in the order of the calls, each after its batch is durable. README.md says what workers can
+/// rely on.
 class Engine {
  public:
   /// `random` draws 64 random bits, for run ids.
   Engine(CoreOptions options, std::function<uint64_t()> random)
       : options_(options), random_(std::move(random)) {}
 
-  /// Restart: every record of the journal in order, then the states named by NeededStates, then Start. DataLoss when
-  /// records contradict each other, or a state does not fit its hash.
+  /// Restart: every record of the journal in order, then the states named by NeededStates, then
+  /// Start. DataLoss when records contradict each other, or a state does not fit its hash.
   absl::Status Restore(const v1::JournalRecord& record);
   std::vector<StateKey> NeededStates() const;
   absl::Status RestoreState(const StateKey& key, std::string bytes);
@@ -47,14 +48,19 @@ class Engine {
   /// The coordinator is about to end in good order: tells every worker.
   Effects OnShutdown(const std::string& reason);
 
-  // Requests; see ControlService for errors. `effects` is filled also when nothing is returned to the caller.
-  /// `log_dir` is the folder for the run's results, found free by the caller; that no unfinished run has it is checked
-  /// here. A dry run has no effects.
-  absl::StatusOr<v1::SubmitRunResponse> Submit(const Moment& now, const v1::SubmitRunRequest& request,
+  // Requests; see ControlService for errors. `effects` is filled also when nothing is returned to
+  // the caller.
+  /// `log_dir` is the folder for the run's results, found free by the caller; that no unfinished
+  /// run has it is checked here. A dry run has no effects.
+  absl::StatusOr<v1::SubmitRunResponse> Submit(const Moment& now,
+                                               const v1::SubmitRunRequest& request,
                                                const std::string& log_dir, Effects& effects);
-  absl::StatusOr<v1::StopRunResponse> Stop(const Moment& now, const v1::StopRunRequest& request, Effects& effects);
-  absl::StatusOr<v1::PauseRunResponse> Pause(const Moment& now, const v1::PauseRunRequest& request, Effects& effects);
-  absl::StatusOr<v1::ResumeRunResponse> Resume(const Moment& now, const v1::ResumeRunRequest& request,
+  absl::StatusOr<v1::StopRunResponse> Stop(const Moment& now, const v1::StopRunRequest& request,
+                                           Effects& effects);
+  absl::StatusOr<v1::PauseRunResponse> Pause(const Moment& now, const v1::PauseRunRequest& request,
+                                             Effects& effects);
+  absl::StatusOr<v1::ResumeRunResponse> Resume(const Moment& now,
+                                               const v1::ResumeRunRequest& request,
                                                Effects& effects);
   absl::StatusOr<v1::GetRunResponse> Get(const Moment& now, const v1::GetRunRequest& request) const;
   v1::ListRunsResponse List(const Moment& now) const;
@@ -92,13 +98,14 @@ class Engine {
   void SendAssignment(Turn& turn, const Team& team);
   void EndHangs(Turn& turn);
   void SendControls(Turn& turn, const Team& team, LinkId link);
-  void SendControl(Turn& turn, const Team& team, const std::string& run_id, v1::ControlRequest::Action action,
-                   LinkId only_link);
+  void SendControl(Turn& turn, const Team& team, const std::string& run_id,
+                   v1::ControlRequest::Action action, LinkId only_link);
   void PlaceNow(Turn& turn);
   std::vector<LinkId> LinksOf(const Team& team) const;
 
   // engine_agent.cc
-  void HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& identity, const v1::Register& info);
+  void HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& identity,
+                      const v1::Register& info);
   void HandleHeartbeat(Turn& turn, Worker& worker, const v1::Heartbeat& heartbeat);
   void HandleCommit(Turn& turn, Worker& worker, const v1::CommitReport& report);
   void HandleAssignment(Turn& turn, Worker& worker, const v1::AssignmentReport& report);
@@ -107,14 +114,17 @@ class Engine {
   void HandleLatent(Turn& turn, Worker& worker, const v1::LatentReport& report);
   void HandlePeerFailure(Turn& turn, Worker& worker, const v1::PeerFailure& failure);
   void HandleArtifact(Turn& turn, Worker& worker, const v1::ArtifactReport& report);
-  void Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::CommitReport& report, int first_new);
+  void Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::CommitReport& report,
+              int first_new);
   void FailRuns(Turn& turn, const std::string& team_id, const std::vector<std::string>& run_ids,
                 const v1::RunFailure& failure, bool left_the_pack);
   void NoteLeaving(Turn& turn, const std::string& run_id, uint64_t step);
-  void Refuse(Turn& turn, LinkId link, v1::Refused::Code code, const std::string& message, bool close);
+  void Refuse(Turn& turn, LinkId link, v1::Refused::Code code, const std::string& message,
+              bool close);
 
   // engine_control.cc
-  absl::StatusOr<std::string> Ask(Turn& turn, const std::string& id_or_name, RunEvent event, const std::string& reason);
+  absl::StatusOr<std::string> Ask(Turn& turn, const std::string& id_or_name, RunEvent event,
+                                  const std::string& reason);
 
   const CoreOptions options_;
   const std::function<uint64_t()> random_;

@@ -47,21 +47,30 @@ Effects Engine::OnMessage(const Moment& now, LinkId link, const v1::WorkerMessag
     return Finish(std::move(turn));
   }
   const auto known = links_.find(link);
-  const auto found = known == links_.end() ? state_.workers.end() : state_.workers.find(known->second.worker_id());
+  const auto found =
+      known == links_.end() ? state_.workers.end() : state_.workers.find(known->second.worker_id());
   if (found == state_.workers.end() || !SameIdentity(known->second, message.worker()) ||
-      !SameIdentity(found->second.identity, message.worker()) || found->second.lost || found->second.link != link) {
+      !SameIdentity(found->second.identity, message.worker()) || found->second.lost ||
+      found->second.link != link) {
     Refuse(turn, link, v1::Refused::CODE_STALE_INCARNATION,
-           fmt::format("worker {} is not registered on this stream, or its incarnation is over: register with a new "
-                       "incarnation; the model may stay loaded", WorkerName(message.worker())), true);
+           fmt::format("worker {} is not registered on this stream, or its incarnation is over: "
+                       "register with a new "
+                       "incarnation; the model may stay loaded",
+                       WorkerName(message.worker())),
+           true);
     return Finish(std::move(turn));
   }
   Worker& worker = found->second;
   switch (message.body_case()) {
     case v1::WorkerMessage::kHeartbeat: HandleHeartbeat(turn, worker, message.heartbeat()); break;
     case v1::WorkerMessage::kCommit: HandleCommit(turn, worker, message.commit()); break;
-    case v1::WorkerMessage::kAssignment: HandleAssignment(turn, worker, message.assignment()); break;
+    case v1::WorkerMessage::kAssignment:
+      HandleAssignment(turn, worker, message.assignment());
+      break;
     case v1::WorkerMessage::kLatent: HandleLatent(turn, worker, message.latent()); break;
-    case v1::WorkerMessage::kPeerFailure: HandlePeerFailure(turn, worker, message.peer_failure()); break;
+    case v1::WorkerMessage::kPeerFailure:
+      HandlePeerFailure(turn, worker, message.peer_failure());
+      break;
     case v1::WorkerMessage::kArtifact: HandleArtifact(turn, worker, message.artifact()); break;
     case v1::WorkerMessage::kGoodbye:
       links_.erase(link);
@@ -75,27 +84,31 @@ Effects Engine::OnMessage(const Moment& now, LinkId link, const v1::WorkerMessag
   return Finish(std::move(turn));
 }
 
-void Engine::Refuse(Turn& turn, LinkId link, v1::Refused::Code code, const std::string& message, bool close) {
+void Engine::Refuse(Turn& turn, LinkId link, v1::Refused::Code code, const std::string& message,
+                    bool close) {
   v1::CoordinatorMessage refusal;
   refusal.mutable_refused()->set_code(code);
   refusal.mutable_refused()->set_message(message);
   Send(turn, link, std::move(refusal), close);
 }
 
-void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& identity, const v1::Register& info) {
+void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& identity,
+                            const v1::Register& info) {
   const RegistrationDecision decision = DecideRegistration(state_, identity, info);
   const std::string& id = identity.worker_id();
   if (decision.kind == RegistrationDecision::Kind::kRefuse) {
     Refuse(turn, link, decision.refusal.code(), decision.refusal.message(), true);
     return;
   }
-  if (decision.replaces_earlier) LoseWorkers(turn, {{id, "another process with its id registered"}});
+  if (decision.replaces_earlier)
+    LoseWorkers(turn, {{id, "another process with its id registered"}});
   if (decision.kind == RegistrationDecision::Kind::kNew) {
     state_.workers[id] = Worker();
     state_.workers[id].registered_at = turn.now.steady;
   }
   Worker& worker = state_.workers.at(id);
-  if (worker.link != 0 && worker.link != link) {  // its earlier stream is dead and was not noticed yet
+  if (worker.link != 0 &&
+      worker.link != link) {  // its earlier stream is dead and was not noticed yet
     links_.erase(worker.link);
     Send(turn, worker.link, {}, true);
   }
@@ -107,14 +120,16 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
   worker.lease_ends = turn.now.steady + options_.lease;
   ++worker.heartbeats;
   links_[link] = identity;
-  turn.worker_events.emplace_back(id, fmt::format("'{}' {} ({} on '{}', process {})", id, decision.reason,
-                                                  info.capabilities().device(), info.host(), info.process_id()));
+  turn.worker_events.emplace_back(
+      id, fmt::format("'{}' {} ({} on '{}', process {})", id, decision.reason,
+                      info.capabilities().device(), info.host(), info.process_id()));
 
   v1::CoordinatorMessage registered;
   registered.mutable_registered()->set_version(kVersion);
   registered.mutable_registered()->set_heartbeat_interval_ms(
       static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.heartbeat_interval)));
-  registered.mutable_registered()->set_lease_ms(static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));
+  registered.mutable_registered()->set_lease_ms(
+      static_cast<uint32_t>(absl::ToInt64Milliseconds(options_.lease)));
   Send(turn, link, std::move(registered));
 
   turn.place = true;
@@ -143,11 +158,13 @@ void Engine::HandleRegister(Turn& turn, LinkId link, const v1::WorkerIdentity& i
     *message.mutable_assignment() = AssignmentOf(state_, *team);
     Send(turn, link, std::move(message));
   } else {
-    if (ShowsPrepared(info.held())) state_.teams.at(team_id).prepared.insert(IncarnationOf(identity));
+    if (ShowsPrepared(info.held()))
+      state_.teams.at(team_id).prepared.insert(IncarnationOf(identity));
     for (const std::string& run : active) Send(turn, link, CommittedMessage(state_.runs.at(run)));
   }
   SendControls(turn, *team, link);
-  if (holds_it && info.held().phase() == "done") HandleDone(turn, state_.workers.at(id), info.held());
+  if (holds_it && info.held().phase() == "done")
+    HandleDone(turn, state_.workers.at(id), info.held());
 }
 
 void Engine::HandleHeartbeat(Turn& turn, Worker& worker, const v1::Heartbeat& heartbeat) {
@@ -190,9 +207,10 @@ void Engine::HandleCommit(Turn& turn, Worker& worker, const v1::CommitReport& re
       v1::RunFailure failure;
       failure.set_kind(v1::RunFailure::KIND_DIVERGED);
       failure.set_step(decision.step);
-      failure.set_message(fmt::format("a commit from '{}' contradicts what is committed: {}. The committed state is kept; "
-                                      "check that worker's memory and build, then resume the run",
-                                      worker.identity.worker_id(), decision.reason));
+      failure.set_message(fmt::format(
+          "a commit from '{}' contradicts what is committed: {}. The committed state is kept; "
+          "check that worker's memory and build, then resume the run",
+          worker.identity.worker_id(), decision.reason));
       FailRuns(turn, report.team_id(), {report.run_id()}, failure, /*left_the_pack=*/false);
       return;
     }
@@ -201,7 +219,8 @@ void Engine::HandleCommit(Turn& turn, Worker& worker, const v1::CommitReport& re
   Commit(turn, worker.identity, report, decision.first_new);
 }
 
-void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::CommitReport& report, int first_new) {
+void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::CommitReport& report,
+                    int first_new) {
   const std::string& run_id = report.run_id();
   Run& run = state_.runs.at(run_id);
   const uint64_t before = run.committed();
@@ -219,7 +238,8 @@ void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::Co
   run.committed_state = report.state();
   if (!run.rate_window.empty()) {
     const auto& [time, step] = run.rate_window.back();
-    run.step_times.push_back((turn.now.steady - time) / static_cast<int64_t>(run.committed() - step));
+    run.step_times.push_back((turn.now.steady - time) /
+                             static_cast<int64_t>(run.committed() - step));
     if (run.step_times.size() > kStepTimes) run.step_times.pop_front();
   }
   run.rate_window.emplace_back(turn.now.steady, run.committed());
@@ -230,7 +250,8 @@ void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::Co
   for (const LinkId link : LinksOf(team)) Send(turn, link, CommittedMessage(run));
   if (!run.in_team) return;  // the last good steps of a run that failed
   if (run.committed() == run.total()) {
-    MoveRun(turn, run_id, RunEvent::kLastStep, fmt::format("all {} steps are committed", run.total()));
+    MoveRun(turn, run_id, RunEvent::kLastStep,
+            fmt::format("all {} steps are committed", run.total()));
     DisbandIfDone(turn, report.team_id());
   } else if (run.leaving_step != 0) {
     NoteLeaving(turn, run_id, run.leaving_step);
@@ -239,7 +260,8 @@ void Engine::Commit(Turn& turn, const v1::WorkerIdentity& reporter, const v1::Co
 
 void Engine::NoteLeaving(Turn& turn, const std::string& run_id, uint64_t step) {
   Run& run = state_.runs.at(run_id);
-  if (!run.in_team || (run.state != v1::RUN_STATE_PAUSING && run.state != v1::RUN_STATE_STOPPING)) return;
+  if (!run.in_team || (run.state != v1::RUN_STATE_PAUSING && run.state != v1::RUN_STATE_STOPPING))
+    return;
   run.leaving_step = std::max(run.leaving_step, step);
   if (run.committed() < run.leaving_step) return;  // its last commit is on another member's stream
   MoveRun(turn, run_id, RunEvent::kLeft, fmt::format("as asked, after step {}", run.committed()));
@@ -248,14 +270,16 @@ void Engine::NoteLeaving(Turn& turn, const std::string& run_id, uint64_t step) {
 
 void Engine::HandleAssignment(Turn& turn, Worker& worker, const v1::AssignmentReport& report) {
   const auto team = state_.teams.find(report.team_id());
-  const bool over = team == state_.teams.end() || team->second.roster.version() != report.roster_version() ||
+  const bool over = team == state_.teams.end() ||
+                    team->second.roster.version() != report.roster_version() ||
                     !IsMember(team->second.roster, worker.identity);
   const bool matters = report.phase() == "done" || report.phase() == "failed";
   if (over) {
     if (matters && team != state_.teams.end()) {
       Refuse(turn, worker.link, v1::Refused::CODE_STALE_ROSTER,
-             fmt::format("roster version {} of team '{}' is no longer current", report.roster_version(),
-                         report.team_id()), false);
+             fmt::format("roster version {} of team '{}' is no longer current",
+                         report.roster_version(), report.team_id()),
+             false);
     }
     return;
   }
@@ -275,7 +299,9 @@ void Engine::HandleDone(Turn& turn, Worker& worker, const v1::AssignmentReport& 
     if (index >= 0 && index < report.steps_size()) {
       NoteLeaving(turn, run_id, report.steps(index));
     } else if (SameIdentity(team->second.roster.members(0).worker(), worker.identity)) {
-      NoteLeaving(turn, run_id, state_.runs.at(run_id).committed());  // the reporter: its commits came before this
+      NoteLeaving(
+          turn, run_id,
+          state_.runs.at(run_id).committed());  // the reporter: its commits came before this
     }
   }
   const auto team = state_.teams.find(team_id);
@@ -293,8 +319,12 @@ void Engine::HandleFailed(Turn& turn, Worker& worker, const v1::AssignmentReport
   failure.set_message(decision.reason);
   switch (decision.kind) {
     case Kind::kIgnore: return;
-    case Kind::kRunLeft: FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/true); return;
-    case Kind::kFailRun: FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/false); return;
+    case Kind::kRunLeft:
+      FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/true);
+      return;
+    case Kind::kFailRun:
+      FailRuns(turn, team_id, decision.run_ids, failure, /*left_the_pack=*/false);
+      return;
     case Kind::kDropWorker: break;
   }
   for (const std::string& run_id : decision.run_ids) {
@@ -311,11 +341,14 @@ void Engine::HandleFailed(Turn& turn, Worker& worker, const v1::AssignmentReport
   turn.place = true;
 }
 
-void Engine::FailRuns(Turn& turn, const std::string& team_id, const std::vector<std::string>& run_ids,
-                      const v1::RunFailure& failure, bool left_the_pack) {
-  for (const std::string& run_id : run_ids) MoveRun(turn, run_id, RunEvent::kFailed, failure.message(), &failure);
-  // The pack was left where every rank saw the same at the same step (a number that is not finite, states that differ):
-  // the reporter may still commit the good steps before it. After any other failure the ranks are not together any more.
+void Engine::FailRuns(Turn& turn, const std::string& team_id,
+                      const std::vector<std::string>& run_ids, const v1::RunFailure& failure,
+                      bool left_the_pack) {
+  for (const std::string& run_id : run_ids)
+    MoveRun(turn, run_id, RunEvent::kFailed, failure.message(), &failure);
+  // The pack was left where every rank saw the same at the same step (a number that is not finite,
+  // states that differ): the reporter may still commit the good steps before it. After any other
+  // failure the ranks are not together any more.
   if (left_the_pack) {
     DisbandIfDone(turn, team_id);
   } else if (ActiveRuns(state_, state_.teams.at(team_id)).empty()) {
@@ -338,7 +371,8 @@ void Engine::HandleLatent(Turn& turn, Worker& worker, const v1::LatentReport& re
   if (team != nullptr) {
     for (const std::string& run : ActiveRuns(state_, *team)) {
       const auto keys = state_.run_latents.find(run);
-      if (keys == state_.run_latents.end() || keys->second.count(report.key()) == 0) users.push_back(run);
+      if (keys == state_.run_latents.end() || keys->second.count(report.key()) == 0)
+        users.push_back(run);
     }
   }
   const bool first = known == state_.latents.end();
@@ -362,7 +396,9 @@ void Engine::HandlePeerFailure(Turn& turn, Worker& worker, const v1::PeerFailure
   const std::string& accused_id = failure.peer().worker_id();
   switch (decision.kind) {
     case AccusationDecision::Kind::kIgnore: return;
-    case AccusationDecision::Kind::kLost: LoseWorkers(turn, {{accused_id, decision.reason}}); return;
+    case AccusationDecision::Kind::kLost:
+      LoseWorkers(turn, {{accused_id, decision.reason}});
+      return;
     case AccusationDecision::Kind::kSuspect: break;
   }
   Worker& accused = state_.workers.at(accused_id);
@@ -377,12 +413,14 @@ void Engine::HandlePeerFailure(Turn& turn, Worker& worker, const v1::PeerFailure
 void Engine::HandleArtifact(Turn& turn, Worker& worker, const v1::ArtifactReport& report) {
   const auto run = state_.runs.find(report.run_id());
   if (run == state_.runs.end()) {
-    Refuse(turn, worker.link, v1::Refused::CODE_STALE_ROSTER, fmt::format("there is no run '{}'", report.run_id()),
-           false);
+    Refuse(turn, worker.link, v1::Refused::CODE_STALE_ROSTER,
+           fmt::format("there is no run '{}'", report.run_id()), false);
     return;
   }
   for (const v1::ArtifactReport& known : run->second.artifacts) {
-    if (known.step() == report.step() && known.kind() == report.kind() && known.index() == report.index()) return;
+    if (known.step() == report.step() && known.kind() == report.kind() &&
+        known.index() == report.index())
+      return;
   }
   v1::JournalRecord record;
   *record.mutable_artifact_made()->mutable_artifact() = report;

@@ -8,7 +8,8 @@ namespace neolog::coordinator {
 namespace {
 
 /// An unfinished run that writes to this folder, or null.
-const Run* OwnerOf(const ClusterState& state, const std::string& log_dir, const std::string& except) {
+const Run* OwnerOf(const ClusterState& state, const std::string& log_dir,
+                   const std::string& except) {
   for (const auto& [id, run] : state.runs) {
     if (run.log_dir == log_dir && id != except && !IsEnd(run.state)) return &run;
   }
@@ -17,7 +18,8 @@ const Run* OwnerOf(const ClusterState& state, const std::string& log_dir, const 
 
 }  // namespace
 
-absl::StatusOr<v1::SubmitRunResponse> Engine::Submit(const Moment& now, const v1::SubmitRunRequest& request,
+absl::StatusOr<v1::SubmitRunResponse> Engine::Submit(const Moment& now,
+                                                     const v1::SubmitRunRequest& request,
                                                      const std::string& log_dir, Effects& effects) {
   v1::SubmitRunResponse response;
   if (const Run* earlier = FindByKey(request.idempotency_key()); earlier != nullptr) {
@@ -26,8 +28,10 @@ absl::StatusOr<v1::SubmitRunResponse> Engine::Submit(const Moment& now, const v1
   }
   RETURN_IF_ERROR(CheckSpec(request.spec()));
   if (const Run* owner = OwnerOf(state_, log_dir, ""); owner != nullptr) {
-    return AlreadyExists(fmt::format("checkpoint.log_dir: '{}' belongs to run '{}', which is {}: give this run another "
-                                     "name or log_dir", log_dir, owner->id, StateName(owner->state)));
+    return AlreadyExists(fmt::format(
+        "checkpoint.log_dir: '{}' belongs to run '{}', which is {}: give this run another "
+        "name or log_dir",
+        log_dir, owner->id, StateName(owner->state)));
   }
   const std::string id = MakeRunId(state_, request.spec().name(), random_());
   if (request.dry_run()) {
@@ -58,7 +62,8 @@ absl::StatusOr<v1::SubmitRunResponse> Engine::Submit(const Moment& now, const v1
 absl::StatusOr<std::string> Engine::Ask(Turn& turn, const std::string& id_or_name, RunEvent event,
                                         const std::string& reason) {
   ASSIGN_OR_RETURN(std::string id, ResolveRunId(state_, id_or_name));
-  ASSIGN_OR_RETURN_WITH(const Arrow arrow, Transition(state_.runs.at(id).state, event), fmt::format("run '{}'", id));
+  ASSIGN_OR_RETURN_WITH(const Arrow arrow, Transition(state_.runs.at(id).state, event),
+                        fmt::format("run '{}'", id));
   if (!arrow.changes) return id;
   MoveRun(turn, id, event, reason);
   const Run& run = state_.runs.at(id);
@@ -71,40 +76,48 @@ absl::StatusOr<std::string> Engine::Ask(Turn& turn, const std::string& id_or_nam
   return id;
 }
 
-absl::StatusOr<v1::StopRunResponse> Engine::Stop(const Moment& now, const v1::StopRunRequest& request,
+absl::StatusOr<v1::StopRunResponse> Engine::Stop(const Moment& now,
+                                                 const v1::StopRunRequest& request,
                                                  Effects& effects) {
   Turn turn{.now = now};
-  ASSIGN_OR_RETURN(const std::string id, Ask(turn, request.run_id(), RunEvent::kStopAsked, "asked to stop"));
+  ASSIGN_OR_RETURN(const std::string id,
+                   Ask(turn, request.run_id(), RunEvent::kStopAsked, "asked to stop"));
   effects = Finish(std::move(turn));
   v1::StopRunResponse response;
   *response.mutable_run() = InfoOf(state_, state_.runs.at(id), now.steady);
   return response;
 }
 
-absl::StatusOr<v1::PauseRunResponse> Engine::Pause(const Moment& now, const v1::PauseRunRequest& request,
+absl::StatusOr<v1::PauseRunResponse> Engine::Pause(const Moment& now,
+                                                   const v1::PauseRunRequest& request,
                                                    Effects& effects) {
   Turn turn{.now = now};
-  ASSIGN_OR_RETURN(const std::string id, Ask(turn, request.run_id(), RunEvent::kPauseAsked, "asked to pause"));
+  ASSIGN_OR_RETURN(const std::string id,
+                   Ask(turn, request.run_id(), RunEvent::kPauseAsked, "asked to pause"));
   effects = Finish(std::move(turn));
   v1::PauseRunResponse response;
   *response.mutable_run() = InfoOf(state_, state_.runs.at(id), now.steady);
   return response;
 }
 
-absl::StatusOr<v1::ResumeRunResponse> Engine::Resume(const Moment& now, const v1::ResumeRunRequest& request,
+absl::StatusOr<v1::ResumeRunResponse> Engine::Resume(const Moment& now,
+                                                     const v1::ResumeRunRequest& request,
                                                      Effects& effects) {
   Turn turn{.now = now};
   ASSIGN_OR_RETURN(const std::string id, ResolveRunId(state_, request.run_id()));
   const Run& run = state_.runs.at(id);
-  ASSIGN_OR_RETURN_WITH(const Arrow arrow, Transition(run.state, RunEvent::kResumeAsked), fmt::format("run '{}'", id));
+  ASSIGN_OR_RETURN_WITH(const Arrow arrow, Transition(run.state, RunEvent::kResumeAsked),
+                        fmt::format("run '{}'", id));
   const bool resize = request.workers() != 0 && request.workers() != run.workers;
   if (run.state == v1::RUN_STATE_RUNNING && resize) {
-    return FailedPrecondition(fmt::format("run '{}' is running: pause it before changing its number of workers", id));
+    return FailedPrecondition(
+        fmt::format("run '{}' is running: pause it before changing its number of workers", id));
   }
   if (arrow.changes) {
     if (const Run* owner = OwnerOf(state_, run.log_dir, id); owner != nullptr) {
-      return FailedPrecondition(fmt::format("run '{}' cannot go on: run '{}', which is {}, writes to its folder '{}' now",
-                                            id, owner->id, StateName(owner->state), run.log_dir));
+      return FailedPrecondition(
+          fmt::format("run '{}' cannot go on: run '{}', which is {}, writes to its folder '{}' now",
+                      id, owner->id, StateName(owner->state), run.log_dir));
     }
   }
   if (arrow.changes || resize) {
@@ -112,7 +125,8 @@ absl::StatusOr<v1::ResumeRunResponse> Engine::Resume(const Moment& now, const v1
     v1::RunStateChanged& change = *record.mutable_run_state_changed();
     change.set_run_id(id);
     change.set_state(arrow.to);
-    change.set_reason(resize ? fmt::format("resumed with {} workers", request.workers()) : "resumed");
+    change.set_reason(resize ? fmt::format("resumed with {} workers", request.workers())
+                             : "resumed");
     change.set_workers(request.workers());
     Write(turn, std::move(record));
     state_.runs.at(id).barred.clear();  // what stood against them may have been mended
@@ -125,7 +139,8 @@ absl::StatusOr<v1::ResumeRunResponse> Engine::Resume(const Moment& now, const v1
   return response;
 }
 
-absl::StatusOr<v1::GetRunResponse> Engine::Get(const Moment& now, const v1::GetRunRequest& request) const {
+absl::StatusOr<v1::GetRunResponse> Engine::Get(const Moment& now,
+                                               const v1::GetRunRequest& request) const {
   ASSIGN_OR_RETURN(const std::string id, ResolveRunId(state_, request.run_id()));
   v1::GetRunResponse response;
   *response.mutable_run() = InfoOf(state_, state_.runs.at(id), now.steady);
@@ -158,7 +173,9 @@ absl::StatusOr<v1::GetStepsResponse> Engine::Steps(const v1::GetStepsRequest& re
   return response;
 }
 
-v1::GetStatusResponse Engine::Status(const Moment& now) const { return StatusOf(state_, now.steady); }
+v1::GetStatusResponse Engine::Status(const Moment& now) const {
+  return StatusOf(state_, now.steady);
+}
 
 const Run* Engine::FindByKey(const std::string& idempotency_key) const {
   if (idempotency_key.empty()) return nullptr;

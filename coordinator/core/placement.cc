@@ -10,7 +10,8 @@
 namespace neolog::coordinator {
 namespace {
 
-/// The largest group of workers that compute the same bits and fit the run; of equal ones, that of the lowest id.
+/// The largest group of workers that compute the same bits and fit the run; of equal ones, that of
+/// the lowest id.
 struct Fit {
   std::vector<std::string> workers;
   v1::NumericProfile profile;
@@ -27,7 +28,8 @@ Fit FindFit(const ClusterState& state, const Run& run, const std::vector<std::st
       best.why_not = fmt::format("'{}' does not fit: {}", id, why_not);
       continue;
     }
-    const v1::NumericProfile profile = run.profile ? *run.profile : ResolveProfile(run.spec, offers);
+    const v1::NumericProfile profile =
+        run.profile ? *run.profile : ResolveProfile(run.spec, offers);
     const auto group = std::find_if(groups.begin(), groups.end(),
                                     [&](const Fit& g) { return SameProfile(g.profile, profile); });
     if (group == groups.end()) {
@@ -56,23 +58,29 @@ std::vector<const Run*> Queue(const ClusterState& state) {
   for (const auto& [id, run] : state.runs) {
     if (run.state == v1::RUN_STATE_QUEUED) queue.push_back(&run);
   }
-  std::sort(queue.begin(), queue.end(), [](const Run* a, const Run* b) { return a->order < b->order; });
+  std::sort(queue.begin(), queue.end(),
+            [](const Run* a, const Run* b) { return a->order < b->order; });
   return queue;
 }
 
 void Take(std::vector<std::string>& idle, const std::vector<std::string>& taken) {
-  std::erase_if(idle, [&](const std::string& id) { return std::find(taken.begin(), taken.end(), id) != taken.end(); });
+  std::erase_if(idle, [&](const std::string& id) {
+    return std::find(taken.begin(), taken.end(), id) != taken.end();
+  });
 }
 
 std::string Plural(size_t count, std::string_view noun) {
   return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
 }
 
-/// Forms the teams for the queue's head and the runs that may be packed with it, and takes both out of the lists.
-void PlaceHead(const CoreOptions& options, const ClusterState& state, const Fit& fit, std::vector<const Run*>& queue,
-               std::vector<std::string>& idle, PlacementDecision& decision) {
+/// Forms the teams for the queue's head and the runs that may be packed with it, and takes both out
+/// of the lists.
+void PlaceHead(const CoreOptions& options, const ClusterState& state, const Fit& fit,
+               std::vector<const Run*>& queue, std::vector<std::string>& idle,
+               PlacementDecision& decision) {
   const Run& head = *queue.front();
-  const size_t wanted = head.workers == 0 ? fit.workers.size() : std::min<size_t>(head.workers, fit.workers.size());
+  const size_t wanted =
+      head.workers == 0 ? fit.workers.size() : std::min<size_t>(head.workers, fit.workers.size());
   std::vector<const Run*> packed;
   const auto barred = [&](const Run& run) {
     return std::any_of(fit.workers.begin(), fit.workers.end(), [&](const std::string& id) {
@@ -80,7 +88,9 @@ void PlaceHead(const CoreOptions& options, const ClusterState& state, const Fit&
     });
   };
   for (const Run* run : queue) {
-    if (Compatible(head, *run) && !barred(*run) && (!run->profile || SameProfile(*run->profile, fit.profile))) packed.push_back(run);
+    if (Compatible(head, *run) && !barred(*run) &&
+        (!run->profile || SameProfile(*run->profile, fit.profile)))
+      packed.push_back(run);
   }
   const size_t teams = std::min(fit.workers.size() / wanted, packed.size());
   packed.resize(std::min<size_t>(packed.size(), teams * options.max_pack_runs));
@@ -91,11 +101,14 @@ void PlaceHead(const CoreOptions& options, const ClusterState& state, const Fit&
     const auto first = fit.workers.begin() + static_cast<std::ptrdiff_t>(t * wanted);
     formed[t].worker_ids.assign(first, first + static_cast<std::ptrdiff_t>(wanted));
     formed[t].profile = fit.profile;
-    formed[t].reason = fmt::format("{} on {}", Plural(formed[t].run_ids.size(), "run"), Plural(wanted, "worker"));
+    formed[t].reason =
+        fmt::format("{} on {}", Plural(formed[t].run_ids.size(), "run"), Plural(wanted, "worker"));
     Take(idle, formed[t].worker_ids);
     decision.teams.push_back(std::move(formed[t]));
   }
-  std::erase_if(queue, [&](const Run* run) { return std::find(packed.begin(), packed.end(), run) != packed.end(); });
+  std::erase_if(queue, [&](const Run* run) {
+    return std::find(packed.begin(), packed.end(), run) != packed.end();
+  });
 }
 
 /// The number of members a team may have: the smallest wish of its runs; 0 means no limit.
@@ -110,10 +123,11 @@ uint32_t TeamLimit(const ClusterState& state, const std::vector<std::string>& ru
 
 /// True while members read from the journal have not come back: membership is left alone.
 bool AwaitsMembers(const ClusterState& state, const Team& team) {
-  return std::any_of(team.roster.members().begin(), team.roster.members().end(), [&](const auto& member) {
-    const auto worker = state.workers.find(member.worker().worker_id());
-    return worker != state.workers.end() && !worker->second.registered;
-  });
+  return std::any_of(team.roster.members().begin(), team.roster.members().end(),
+                     [&](const auto& member) {
+                       const auto worker = state.workers.find(member.worker().worker_id());
+                       return worker != state.workers.end() && !worker->second.registered;
+                     });
 }
 
 void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDecision& decision) {
@@ -156,7 +170,8 @@ void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDec
 std::vector<std::string> IdleWorkers(const ClusterState& state) {
   std::vector<std::string> idle;
   for (const auto& [id, worker] : state.workers) {
-    if (!worker.lost && worker.registered && worker.link != 0 && worker.hung.empty() && TeamOf(state, worker.identity) == nullptr) {
+    if (!worker.lost && worker.registered && worker.link != 0 && worker.hung.empty() &&
+        TeamOf(state, worker.identity) == nullptr) {
       idle.push_back(id);
     }
   }
@@ -183,16 +198,18 @@ PlacementDecision Place(const CoreOptions& options, const ClusterState& state, S
     const Run& head = *queue.front();
     const Fit fit = FindFit(state, head, idle);
     if (fit.workers.empty()) {
-      decision.waiting.push_back(
-          {head.id, fit.why_not.empty() ? std::string("waits for an idle worker") : "no idle worker fits; " + fit.why_not});
+      decision.waiting.push_back({head.id, fit.why_not.empty()
+                                               ? std::string("waits for an idle worker")
+                                               : "no idle worker fits; " + fit.why_not});
       queue.erase(queue.begin());
       continue;
     }
     const bool enough = head.workers != 0 && fit.workers.size() >= head.workers;
     const SteadyTime settled = LastRegistration(state, fit.workers) + options.settle;
     if (!enough && now < settled) {
-      decision.waiting.push_back({head.id, fmt::format("{} idle; waits a moment for more to register",
-                                                       Plural(fit.workers.size(), "worker"))});
+      decision.waiting.push_back(
+          {head.id, fmt::format("{} idle; waits a moment for more to register",
+                                Plural(fit.workers.size(), "worker"))});
       Take(idle, fit.workers);
       queue.erase(queue.begin());
       continue;

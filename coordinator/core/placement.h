@@ -39,12 +39,12 @@ struct PlacementDecision {
 /// Live, connected workers in no team that are not taken for hung, by id.
 std::vector<std::string> IdleWorkers(const ClusterState& state);
 
-/// Whether two runs may share a pack: everything that the numeric profile and the frozen model depend on is equal, and so
-/// is the number of workers they ask for.
+/// Whether two runs may share a pack: everything that the numeric profile and the frozen model
+/// depend on is equal, and so is the number of workers they ask for.
 bool Compatible(const Run& a, const Run& b);
 
-/// Places queued runs in order of submission on idle workers, then lets running teams that may have more members take
-/// the rest. The rules are in README.md under "Placement and packs".
+/// Places queued runs in order of submission on idle workers, then lets running teams that may have
+/// more members take the rest. The rules are in README.md under "Placement and packs".
 PlacementDecision Place(const CoreOptions& options, const ClusterState& state, SteadyTime now);
 
 }  // namespace neolog::coordinator

@@ -8,7 +8,8 @@ namespace neolog::coordinator {
 namespace {
 
 bool Offers(const v1::WorkerCapabilities& worker, const std::string& precision) {
-  return std::find(worker.precisions().begin(), worker.precisions().end(), precision) != worker.precisions().end();
+  return std::find(worker.precisions().begin(), worker.precisions().end(), precision) !=
+         worker.precisions().end();
 }
 
 }  // namespace
@@ -26,7 +27,8 @@ v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapab
 }
 
 std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabilities& worker) {
-  const auto differs = [](std::string_view what, const std::string& worker_has, const std::string& run_has) {
+  const auto differs = [](std::string_view what, const std::string& worker_has,
+                          const std::string& run_has) {
     return fmt::format("its {} is '{}', the run is bound to '{}'", what, worker_has, run_has);
   };
   if (profile.instruction_set() != worker.instruction_set()) {
@@ -35,12 +37,15 @@ std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabiliti
   if (profile.torch_build() != worker.torch_build()) {
     return differs("libtorch build", worker.torch_build(), profile.torch_build());
   }
-  if (profile.device() != worker.device()) return differs("device", worker.device(), profile.device());
+  if (profile.device() != worker.device())
+    return differs("device", worker.device(), profile.device());
   if (profile.threads_per_worker() != worker.threads()) {
-    return fmt::format("it has {} threads, the run is bound to {}: start it with --threads {}", worker.threads(),
-                       profile.threads_per_worker(), profile.threads_per_worker());
+    return fmt::format("it has {} threads, the run is bound to {}: start it with --threads {}",
+                       worker.threads(), profile.threads_per_worker(),
+                       profile.threads_per_worker());
   }
-  if (!Offers(worker, profile.precision())) return fmt::format("it does not compute in {}", profile.precision());
+  if (!Offers(worker, profile.precision()))
+    return fmt::format("it does not compute in {}", profile.precision());
   return "";
 }
 

@@ -39,29 +39,36 @@ RegistrationDecision DecideRegistration(const ClusterState& state, const v1::Wor
                                         const v1::Register& info) {
   using Kind = RegistrationDecision::Kind;
   if (MajorMinor(info.version()) != MajorMinor(kVersion)) {
-    return Refuse(v1::Refused::CODE_VERSION,
-                  fmt::format("worker {} has version '{}', this coordinator {}: install the same major.minor on both",
-                              WorkerName(worker), info.version(), kVersion));
+    return Refuse(
+        v1::Refused::CODE_VERSION,
+        fmt::format(
+            "worker {} has version '{}', this coordinator {}: install the same major.minor on both",
+            WorkerName(worker), info.version(), kVersion));
   }
   const auto known = state.workers.find(worker.worker_id());
   if (known == state.workers.end()) return Accept(Kind::kNew, "registered");
   const Worker& earlier = known->second;
   if (SameIdentity(earlier.identity, worker)) {
     if (earlier.lost) {
-      return Refuse(v1::Refused::CODE_STALE_INCARNATION,
-                    fmt::format("worker {} was lost ({}): register with a new incarnation; the model may stay loaded",
-                                WorkerName(worker), earlier.reason));
+      return Refuse(
+          v1::Refused::CODE_STALE_INCARNATION,
+          fmt::format(
+              "worker {} was lost ({}): register with a new incarnation; the model may stay loaded",
+              WorkerName(worker), earlier.reason));
     }
     return Accept(Kind::kReconnect, "opened a new stream");
   }
   if (earlier.lost) return Accept(Kind::kNew, "registered with a new incarnation");
   if (earlier.link != 0) {
-    return Refuse(v1::Refused::CODE_DUPLICATE_ID,
-                  fmt::format("worker id '{}' is taken by process {} on '{}': start this one with another --id, or "
-                              "wait until the other's lease ends",
-                              worker.worker_id(), earlier.info.process_id(), earlier.info.host()));
+    return Refuse(
+        v1::Refused::CODE_DUPLICATE_ID,
+        fmt::format(
+            "worker id '{}' is taken by process {} on '{}': start this one with another --id, or "
+            "wait until the other's lease ends",
+            worker.worker_id(), earlier.info.process_id(), earlier.info.host()));
   }
-  RegistrationDecision decision = Accept(Kind::kNew, "took over from an incarnation whose stream is closed");
+  RegistrationDecision decision =
+      Accept(Kind::kNew, "took over from an incarnation whose stream is closed");
   decision.replaces_earlier = true;
   return decision;
 }
@@ -98,22 +105,26 @@ AccusationDecision DecideAccusation(const ClusterState& state, const v1::WorkerI
     return {Kind::kIgnore, "already lost"};
   }
   if (accused->second.link == 0) {
-    return {Kind::kLost, fmt::format("its stream is closed, and '{}' cannot reach it either: {}", accuser.worker_id(),
-                                     failure.message())};
+    return {Kind::kLost, fmt::format("its stream is closed, and '{}' cannot reach it either: {}",
+                                     accuser.worker_id(), failure.message())};
   }
-  return {Kind::kSuspect, fmt::format("'{}' cannot reach it: {}", accuser.worker_id(), failure.message())};
+  return {Kind::kSuspect,
+          fmt::format("'{}' cannot reach it: {}", accuser.worker_id(), failure.message())};
 }
 
-SuspicionDecision DecideSuspicion(const CoreOptions& options, const Worker& worker, const Team& team) {
+SuspicionDecision DecideSuspicion(const CoreOptions& options, const Worker& worker,
+                                  const Team& team) {
   using Kind = SuspicionDecision::Kind;
   const Suspicion& suspicion = *worker.suspicion;
   if (worker.heartbeats == suspicion.heartbeats_before) {
     return {Kind::kLease, "silent since a peer complained; its lease decides"};
   }
-  const std::string what = fmt::format("the link between '{}' and '{}' broke while both live ({})", suspicion.accuser,
-                                       worker.identity.worker_id(), suspicion.message);
+  const std::string what =
+      fmt::format("the link between '{}' and '{}' broke while both live ({})", suspicion.accuser,
+                  worker.identity.worker_id(), suspicion.message);
   if (team.rebuilds_without_commit >= options.max_rebuilds) {
-    return {Kind::kRemove, fmt::format("{}, {} times without a commit in between", what, options.max_rebuilds + 1)};
+    return {Kind::kRemove, fmt::format("{}, {} times without a commit in between", what,
+                                       options.max_rebuilds + 1)};
   }
   return {Kind::kRebuild, what + ": same members, new links"};
 }

@@ -17,17 +17,19 @@ struct RegistrationDecision {
     kRefuse,     ///< see `refusal`
   };
   Kind kind = Kind::kRefuse;
-  /// kNew: an earlier incarnation of this id is live in the books and certainly dead; it is to be lost first.
+  /// kNew: an earlier incarnation of this id is live in the books and certainly dead; it is to be
+  /// lost first.
   bool replaces_earlier = false;
   v1::Refused refusal;
   /// Why, in words.
   std::string reason;
 };
 
-/// Decides about a Register from `worker`. Refused: another major.minor version (VERSION), an id whose live incarnation
-/// has an open stream or, without one, a lease that a stream closed in good order would still be renewing
-/// (DUPLICATE_ID), and an incarnation that is over (STALE_INCARNATION). An earlier incarnation without an open stream is
-/// replaced: the new process could not have its id otherwise.
+/// Decides about a Register from `worker`. Refused: another major.minor version (VERSION), an id
+/// whose live incarnation has an open stream or, without one, a lease that a stream closed in good
+/// order would still be renewing (DUPLICATE_ID), and an incarnation that is over
+/// (STALE_INCARNATION). An earlier incarnation without an open stream is replaced: the new process
+/// could not have its id otherwise.
 RegistrationDecision DecideRegistration(const ClusterState& state, const v1::WorkerIdentity& worker,
                                         const v1::Register& info);
 
@@ -63,7 +65,8 @@ struct SuspicionDecision {
   Kind kind = Kind::kLease;
   std::string reason;
 };
-SuspicionDecision DecideSuspicion(const CoreOptions& options, const Worker& worker, const Team& team);
+SuspicionDecision DecideSuspicion(const CoreOptions& options, const Worker& worker,
+                                  const Team& team);
 
 /// "1.2" of "1.2.3".
 std::string MajorMinor(std::string_view version);

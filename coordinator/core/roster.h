@@ -8,8 +8,9 @@
 
 namespace neolog::coordinator {
 
-/// The next version of a roster: survivors keep their relative order, newcomers follow in the order given. `gone` are
-/// worker ids. The result may have no members: then the team is to be disbanded instead.
+/// The next version of a roster: survivors keep their relative order, newcomers follow in the order
+/// given. `gone` are worker ids. The result may have no members: then the team is to be disbanded
+/// instead.
 v1::Roster NextRoster(const v1::Roster& current, const std::set<std::string>& gone,
                       const std::vector<v1::RosterMember>& newcomers, const std::string& reason);
 
@@ -20,8 +21,8 @@ v1::Roster FirstRoster(const std::string& team_id, const std::vector<v1::RosterM
 /// A worker as a roster lists it.
 v1::RosterMember MemberOf(const Worker& worker);
 
-/// The Assignment for every member of a team: its active runs with their committed states, and the posteriors known for
-/// them. `spec` and state bytes are copied.
+/// The Assignment for every member of a team: its active runs with their committed states, and the
+/// posteriors known for them. `spec` and state bytes are copied.
 v1::Assignment AssignmentOf(const ClusterState& state, const Team& team);
 
 /// An assignment without runs: idle.

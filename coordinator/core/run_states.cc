@@ -8,7 +8,8 @@ namespace {
 Arrow To(v1::RunState state) { return {state, true}; }
 
 absl::Status Refuse(std::string_view verb, v1::RunState state, std::string_view hint) {
-  return FailedPrecondition(fmt::format("cannot {} a run that is {}: {}", verb, StateName(state), hint));
+  return FailedPrecondition(
+      fmt::format("cannot {} a run that is {}: {}", verb, StateName(state), hint));
 }
 
 absl::StatusOr<Arrow> OnPause(v1::RunState from) {
@@ -42,8 +43,10 @@ absl::StatusOr<Arrow> OnResume(v1::RunState from) {
     case v1::RUN_STATE_RUNNING: return Arrow{from, false};
     case v1::RUN_STATE_PAUSING:
     case v1::RUN_STATE_STOPPING:
-      return Refuse("resume", from, "its team has not reached the step boundary yet; try again in a moment");
-    default: return Refuse("resume", from, "every step is taken; submit a new run to train further");
+      return Refuse("resume", from,
+                    "its team has not reached the step boundary yet; try again in a moment");
+    default:
+      return Refuse("resume", from, "every step is taken; submit a new run to train further");
   }
 }
 
@@ -80,9 +83,9 @@ absl::StatusOr<Arrow> Transition(v1::RunState from, RunEvent event) {
 }
 
 bool IsArrow(v1::RunState from, v1::RunState to) {
-  for (const RunEvent event : {RunEvent::kPlaced, RunEvent::kNoMemberLeft, RunEvent::kLastStep,
-                               RunEvent::kPauseAsked, RunEvent::kStopAsked, RunEvent::kResumeAsked,
-                               RunEvent::kLeft, RunEvent::kFailed}) {
+  for (const RunEvent event :
+       {RunEvent::kPlaced, RunEvent::kNoMemberLeft, RunEvent::kLastStep, RunEvent::kPauseAsked,
+        RunEvent::kStopAsked, RunEvent::kResumeAsked, RunEvent::kLeft, RunEvent::kFailed}) {
     const auto arrow = Transition(from, event);
     if (arrow.ok() && arrow->changes && arrow->to == to) return true;
   }

@@ -16,14 +16,14 @@ namespace neolog::coordinator {
 
 /// What may happen to a run.
 enum class RunEvent {
-  kPlaced,         ///< a team was formed for it
-  kNoMemberLeft,   ///< its team's last member was lost
-  kLastStep,       ///< its last step is committed
-  kPauseAsked,     ///< by a user
-  kStopAsked,      ///< by a user
-  kResumeAsked,    ///< by a user
-  kLeft,           ///< it left its pack, as asked, and all its steps are committed
-  kFailed,         ///< it cannot go on
+  kPlaced,        ///< a team was formed for it
+  kNoMemberLeft,  ///< its team's last member was lost
+  kLastStep,      ///< its last step is committed
+  kPauseAsked,    ///< by a user
+  kStopAsked,     ///< by a user
+  kResumeAsked,   ///< by a user
+  kLeft,          ///< it left its pack, as asked, and all its steps are committed
+  kFailed,        ///< it cannot go on
 };
 
 /// Where an event leads.
@@ -33,8 +33,9 @@ struct Arrow {
   bool changes = false;
 };
 
-/// The state that `event` leads to. FailedPrecondition when a user asks for what the state does not allow (the message
-/// says why, and what is possible instead); Internal for other events that cannot happen in this state.
+/// The state that `event` leads to. FailedPrecondition when a user asks for what the state does not
+/// allow (the message says why, and what is possible instead); Internal for other events that
+/// cannot happen in this state.
 absl::StatusOr<Arrow> Transition(v1::RunState from, RunEvent event);
 
 /// Whether some event leads from one state to the other.

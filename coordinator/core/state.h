@@ -15,8 +15,9 @@
 #include "neolog/v1/journal.pb.h"
 #include "neolog/v1/run.pb.h"
 
-/// What the coordinator knows, as plain data. Decisions read it and return what is to be done with a reason; only
-/// Apply (apply.h), which takes journal records, changes the durable part, so replaying the journal gives it back.
+/// What the coordinator knows, as plain data. Decisions read it and return what is to be done with
+/// a reason; only Apply (apply.h), which takes journal records, changes the durable part, so
+/// replaying the journal gives it back.
 namespace neolog::coordinator {
 
 /// A worker's open stream. 0: none.
@@ -24,7 +25,9 @@ using LinkId = uint64_t;
 
 /// A worker id with the incarnation it was under.
 using Incarnation = std::pair<std::string, uint64_t>;
-inline Incarnation IncarnationOf(const v1::WorkerIdentity& worker) { return {worker.worker_id(), worker.incarnation()}; }
+inline Incarnation IncarnationOf(const v1::WorkerIdentity& worker) {
+  return {worker.worker_id(), worker.incarnation()};
+}
 
 /// One committed step, as StepRecord, without the step's number: entry i of a run is step i + 1.
 struct CommittedStep {
@@ -53,16 +56,18 @@ struct Run {
   std::string state_digest;
   double smoothed_loss = 0;
   std::vector<v1::ArtifactReport> artifacts;
-  std::string team_id;  // the team it was last assigned to
-  bool in_team = false;  // false once it left that team
+  std::string team_id;              // the team it was last assigned to
+  bool in_team = false;             // false once it left that team
   bool last_is_checkpoint = false;  // the last commit's state is kept for good (retention.h)
 
-  std::string committed_state;       // bytes of the state after the last committed step; read from the journal at start
-  uint64_t leaving_step = 0;         // reported by a member: it left the pack there; 0 when not known
-  std::string waiting;               // while QUEUED: why it is not placed yet
-  std::map<Incarnation, std::string> barred;  // may not train it since they could not, and why; until it is resumed
+  std::string committed_state;  // bytes of the state after the last committed step; read from the
+                                // journal at start
+  uint64_t leaving_step = 0;    // reported by a member: it left the pack there; 0 when not known
+  std::string waiting;          // while QUEUED: why it is not placed yet
+  // may not train it since they could not, and why; until it is resumed
+  std::map<Incarnation, std::string> barred;
   std::deque<std::pair<SteadyTime, uint64_t>> rate_window;  // commits of the last seconds
-  std::deque<absl::Duration> step_times;     // of the last commits, a step
+  std::deque<absl::Duration> step_times;                    // of the last commits, a step
 
   uint64_t committed() const { return steps.size(); }
   uint64_t total() const { return spec.training().steps(); }
@@ -74,10 +79,12 @@ struct Team {
   std::vector<std::string> run_ids;  // as assigned with the current roster, in pack order
   v1::NumericProfile profile;
 
-  std::set<std::string> done;  // members (by worker id) that have nothing left to do
+  std::set<std::string> done;      // members (by worker id) that have nothing left to do
   std::set<Incarnation> prepared;  // have shown that they can compute the pack
-  std::set<Incarnation> barred;    // may not come back: their links broke too often, or they hung twice
-  uint32_t rebuilds_without_commit = 0;  // rosters made only because links between live members broke
+  // may not come back: their links broke too often, or they hung twice
+  std::set<Incarnation> barred;
+  // rosters made only because links between live members broke
+  uint32_t rebuilds_without_commit = 0;
 };
 
 /// A doubt about a member that a peer could not reach.
@@ -93,17 +100,18 @@ struct Worker {
   v1::WorkerIdentity identity;
   v1::Register info;
   LinkId link = 0;
-  bool lost = false;             // its lease ran out, it said goodbye, or it was replaced: this incarnation is over
-  bool registered = false;       // false for a member read from the journal that has not come back yet
-  std::string reason;            // why it is lost, or waits
+  // its lease ran out, it said goodbye, or it was replaced: this incarnation is over
+  bool lost = false;
+  bool registered = false;  // false for a member read from the journal that has not come back yet
+  std::string reason;       // why it is lost, or waits
   SteadyTime registered_at;
   SteadyTime last_heartbeat;
   SteadyTime lease_ends;
   uint64_t heartbeats = 0;
   v1::Heartbeat heartbeat;
-  SteadyTime still_since;        // since when heartbeats have said the same
-  std::string hung;              // set while it is taken for hung: why
-  uint32_t hangs = 0;            // how often it was
+  SteadyTime still_since;  // since when heartbeats have said the same
+  std::string hung;        // set while it is taken for hung: why
+  uint32_t hangs = 0;      // how often it was
   std::optional<Suspicion> suspicion;
 
   bool live() const { return !lost; }
@@ -113,8 +121,8 @@ struct Worker {
 struct ClusterState {
   std::map<std::string, Run> runs;
   std::map<std::string, Team> teams;
-  std::map<std::string, Worker> workers;                  // by worker id: its latest incarnation
-  std::map<std::string, v1::LatentReport> latents;        // by key
+  std::map<std::string, Worker> workers;                     // by worker id: its latest incarnation
+  std::map<std::string, v1::LatentReport> latents;           // by key
   std::map<std::string, std::set<std::string>> run_latents;  // keys by run id
   uint64_t next_order = 1;
   uint64_t next_team = 1;

@@ -20,7 +20,8 @@ double RateOf(const Run& run, SteadyTime now) {
   if (run.rate_window.size() < 2 || !run.in_team) return 0;
   const auto& [first_time, first_step] = run.rate_window.front();
   const auto& [last_time, last_step] = run.rate_window.back();
-  // A team that stalls shows a falling rate: the time since the last commit counts once it is longer than usual.
+  // A team that stalls shows a falling rate: the time since the last commit counts once it is
+  // longer than usual.
   const double span = absl::ToDoubleSeconds(last_time - first_time);
   const double per_commit = span / static_cast<double>(run.rate_window.size() - 1);
   const double silence = absl::ToDoubleSeconds(now - last_time);
@@ -114,7 +115,8 @@ v1::GetStatusResponse StatusOf(const ClusterState& state, SteadyTime now) {
   v1::GetStatusResponse status;
   std::vector<const Run*> runs;
   for (const auto& [id, run] : state.runs) runs.push_back(&run);
-  std::sort(runs.begin(), runs.end(), [](const Run* a, const Run* b) { return a->order > b->order; });
+  std::sort(runs.begin(), runs.end(),
+            [](const Run* a, const Run* b) { return a->order > b->order; });
   for (const Run* run : runs) *status.add_runs() = InfoOf(state, *run, now);
   for (const auto& [id, worker] : state.workers) *status.add_workers() = InfoOf(state, worker, now);
   return status;

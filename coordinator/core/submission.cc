@@ -18,7 +18,8 @@ using google::protobuf::Message;
 constexpr size_t kShownRuns = 5;
 
 bool IsWordCharacter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
 }
 
 bool IsHexDigest(const std::string& text) {
@@ -29,7 +30,8 @@ double NumberOf(const Message& message, const FieldDescriptor& field) {
   const auto& reflection = *message.GetReflection();
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_UINT32: return reflection.GetUInt32(message, &field);
-    case FieldDescriptor::CPPTYPE_UINT64: return static_cast<double>(reflection.GetUInt64(message, &field));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return static_cast<double>(reflection.GetUInt64(message, &field));
     case FieldDescriptor::CPPTYPE_DOUBLE: return reflection.GetDouble(message, &field);
     default: return 0;
   }
@@ -38,9 +40,12 @@ double NumberOf(const Message& message, const FieldDescriptor& field) {
 void CheckText(const std::string& name, const v1::Setting& setting, const std::string& value,
                std::vector<std::string>& problems) {
   if (setting.choices_size() == 0) return;
-  if (std::find(setting.choices().begin(), setting.choices().end(), value) != setting.choices().end()) return;
+  if (std::find(setting.choices().begin(), setting.choices().end(), value) !=
+      setting.choices().end())
+    return;
   std::string choices;
-  for (const std::string& choice : setting.choices()) choices += (choices.empty() ? "" : ", ") + choice;
+  for (const std::string& choice : setting.choices())
+    choices += (choices.empty() ? "" : ", ") + choice;
   problems.push_back(fmt::format("{}: '{}' is not one of {}", name, value, choices));
 }
 
@@ -55,7 +60,8 @@ void CheckNumber(const std::string& name, const v1::Setting& setting, double val
   }
 }
 
-void CheckFields(const Message& message, const std::string& prefix, std::vector<std::string>& problems) {
+void CheckFields(const Message& message, const std::string& prefix,
+                 std::vector<std::string>& problems) {
   const auto& descriptor = *message.GetDescriptor();
   const auto& reflection = *message.GetReflection();
   for (int i = 0; i < descriptor.field_count(); ++i) {
@@ -91,10 +97,12 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
   const auto want = [&](bool ok, std::string problem) {
     if (!ok) problems.push_back(std::move(problem));
   };
-  want(spec.name().size() <= 128 && std::all_of(spec.name().begin(), spec.name().end(), IsWordCharacter) &&
+  want(spec.name().size() <= 128 &&
+           std::all_of(spec.name().begin(), spec.name().end(), IsWordCharacter) &&
            spec.name() != "." && spec.name() != "..",
        "name: may hold letters, digits, '.', '_' and '-', at most 128 of them");
-  want(spec.word_size() == 1, fmt::format("word: exactly one is trained in a run, not {}", spec.word_size()));
+  want(spec.word_size() == 1,
+       fmt::format("word: exactly one is trained in a run, not {}", spec.word_size()));
   want(!spec.model().fingerprint().empty(), "model.fingerprint: submission did not fill it in");
   want(spec.model().text_width() > 0, "model.text_width: submission did not fill it in");
   want(!spec.checkpoint().log_dir().empty(), "checkpoint.log_dir: is missing");
@@ -108,8 +116,8 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
   for (const v1::WordSpec& word : spec.word()) {
     const size_t size = size_t{4} * word.vectors() * spec.model().text_width();
     want(word.initial_rows().empty() || word.initial_rows().size() == size,
-         fmt::format("word.initial_rows: {} bytes do not hold {} vectors of {} floats", word.initial_rows().size(),
-                     word.vectors(), spec.model().text_width()));
+         fmt::format("word.initial_rows: {} bytes do not hold {} vectors of {} floats",
+                     word.initial_rows().size(), word.vectors(), spec.model().text_width()));
   }
   return problems;
 }
@@ -133,13 +141,16 @@ absl::StatusOr<std::string> ResolveRunId(const ClusterState& state, const std::s
   if (named.size() == 1) return named[0];
   std::string list;
   const std::vector<std::string>& shown = named.empty() ? others : named;
-  for (size_t i = 0; i < shown.size() && i < kShownRuns; ++i) list += (i == 0 ? "" : ", ") + shown[i];
+  for (size_t i = 0; i < shown.size() && i < kShownRuns; ++i)
+    list += (i == 0 ? "" : ", ") + shown[i];
   if (shown.size() > kShownRuns) list += ", ...";
   if (named.empty()) {
-    return NotFound(fmt::format("there is no run '{}'{}", id_or_name,
-                                list.empty() ? "; no run was submitted yet" : "; there are " + list));
+    return NotFound(
+        fmt::format("there is no run '{}'{}", id_or_name,
+                    list.empty() ? "; no run was submitted yet" : "; there are " + list));
   }
-  return FailedPrecondition(fmt::format("{} runs have the name '{}', give an id: {}", named.size(), id_or_name, list));
+  return FailedPrecondition(
+      fmt::format("{} runs have the name '{}', give an id: {}", named.size(), id_or_name, list));
 }
 
 std::vector<std::string> BlobsOf(const v1::RunSpec& spec) {

@@ -8,7 +8,8 @@
 namespace neolog::coordinator {
 namespace {
 
-/// One worker's stream. It keeps itself alive until gRPC is done with it; the runtime holds it while it is open.
+/// One worker's stream. It keeps itself alive until gRPC is done with it; the runtime holds it
+/// while it is open.
 class AgentStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage>,
                     public WorkerLink,
                     public std::enable_shared_from_this<AgentStream> {
@@ -109,8 +110,8 @@ class AgentStream : public grpc::ServerBidiReactor<v1::WorkerMessage, v1::Coordi
   Runtime& runtime_;
   std::shared_ptr<AgentStream> self_;
   LinkId link_ = 0;
-  v1::WorkerMessage incoming_;        // the read in progress
-  v1::CoordinatorMessage outgoing_;   // the write in progress
+  v1::WorkerMessage incoming_;       // the read in progress
+  v1::CoordinatorMessage outgoing_;  // the write in progress
 
   Mutex mutex_;
   std::deque<v1::CoordinatorMessage> queue_ GUARDED_BY(mutex_);

@@ -30,12 +30,13 @@ class PutReactor : public grpc::ServerReadReactor<v1::PutBlobRequest> {
     }
     if (digest_.empty()) digest_ = request_.digest();
     if (request_.chunk().size() > kBlobChunkBytes) {
-      Finish(ToGrpc(InvalidArgument(fmt::format("a chunk of {} bytes; at most {} are taken", request_.chunk().size(),
-                                                kBlobChunkBytes))));
+      Finish(ToGrpc(InvalidArgument(fmt::format("a chunk of {} bytes; at most {} are taken",
+                                                request_.chunk().size(), kBlobChunkBytes))));
       return;
     }
     if (bytes_.size() + request_.chunk().size() > max_bytes_) {
-      Finish(ToGrpc(absl::ResourceExhaustedError(fmt::format("blob {} has more than {} bytes", digest_, max_bytes_))));
+      Finish(ToGrpc(absl::ResourceExhaustedError(
+          fmt::format("blob {} has more than {} bytes", digest_, max_bytes_))));
       return;
     }
     bytes_ += request_.chunk();
@@ -47,8 +48,8 @@ class PutReactor : public grpc::ServerReadReactor<v1::PutBlobRequest> {
  private:
   absl::Status Store() {
     if (const std::string arrived = Sha256Hex(bytes_); arrived != digest_) {
-      return InvalidArgument(fmt::format("{} bytes arrived with digest {}, '{}' was announced", bytes_.size(), arrived,
-                                         digest_));
+      return InvalidArgument(fmt::format("{} bytes arrived with digest {}, '{}' was announced",
+                                         bytes_.size(), arrived, digest_));
     }
     RETURN_IF_ERROR(blobs_.Put(bytes_));
     response_->set_size_bytes(bytes_.size());
@@ -106,15 +107,15 @@ class GetReactor : public grpc::ServerWriteReactor<v1::GetBlobResponse> {
 
 }  // namespace
 
-grpc::ServerReadReactor<v1::PutBlobRequest>* BlobServiceImpl::PutBlob(grpc::CallbackServerContext*,
-                                                                      v1::PutBlobResponse* response) {
+grpc::ServerReadReactor<v1::PutBlobRequest>* BlobServiceImpl::PutBlob(
+    grpc::CallbackServerContext*, v1::PutBlobResponse* response) {
   auto reactor = std::make_shared<PutReactor>(blobs_, max_blob_bytes_, response);
   reactor->Start(reactor);
   return reactor.get();
 }
 
-grpc::ServerWriteReactor<v1::GetBlobResponse>* BlobServiceImpl::GetBlob(grpc::CallbackServerContext*,
-                                                                        const v1::GetBlobRequest* request) {
+grpc::ServerWriteReactor<v1::GetBlobResponse>* BlobServiceImpl::GetBlob(
+    grpc::CallbackServerContext*, const v1::GetBlobRequest* request) {
   auto reactor = std::make_shared<GetReactor>();
   reactor->Start(reactor, blobs_.Get(request->digest()));
   return reactor.get();

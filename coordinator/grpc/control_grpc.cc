@@ -49,14 +49,16 @@ grpc::ServerUnaryReactor* ControlServiceImpl::ResumeRun(grpc::CallbackServerCont
 }
 
 grpc::ServerUnaryReactor* ControlServiceImpl::GetRun(grpc::CallbackServerContext* context,
-                                                     const v1::GetRunRequest* request, v1::GetRunResponse* response) {
+                                                     const v1::GetRunRequest* request,
+                                                     v1::GetRunResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   runtime_.GetRun(*request, AnswerTo(reactor, response));
   return reactor;
 }
 
 grpc::ServerUnaryReactor* ControlServiceImpl::ListRuns(grpc::CallbackServerContext* context,
-                                                       const v1::ListRunsRequest*, v1::ListRunsResponse* response) {
+                                                       const v1::ListRunsRequest*,
+                                                       v1::ListRunsResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   runtime_.ListRuns(AnswerTo(reactor, response));
   return reactor;
@@ -71,7 +73,8 @@ grpc::ServerUnaryReactor* ControlServiceImpl::GetSteps(grpc::CallbackServerConte
 }
 
 grpc::ServerUnaryReactor* ControlServiceImpl::Shutdown(grpc::CallbackServerContext* context,
-                                                       const v1::ShutdownRequest* request, v1::ShutdownResponse*) {
+                                                       const v1::ShutdownRequest* request,
+                                                       v1::ShutdownResponse*) {
   on_shutdown_(request->reason());
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   reactor->Finish(grpc::Status::OK);

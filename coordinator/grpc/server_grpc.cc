@@ -36,7 +36,8 @@ Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Server::~Server() { Stop(absl::ZeroDuration()); }
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerSetup setup, Runtime& runtime, BlobStore& blobs) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerSetup setup, Runtime& runtime,
+                                                      BlobStore& blobs) {
   // Both are process-wide switches of gRPC that builders read.
   static std::once_flag plugins;
   std::call_once(plugins, [] {

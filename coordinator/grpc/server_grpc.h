@@ -23,16 +23,18 @@ struct ServerSetup {
 /// The gRPC surface: Agent, Control, Status and Blob services, standard health and reflection.
 class Server {
  public:
-  /// Listens on every target, or on none. FailedPrecondition for addresses beyond loopback and socket folders open to
-  /// others; AlreadyExists when a port or socket is in use. `runtime` and `blobs` must outlive it.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerSetup setup, Runtime& runtime, BlobStore& blobs);
+  /// Listens on every target, or on none. FailedPrecondition for addresses beyond loopback and
+  /// socket folders open to others; AlreadyExists when a port or socket is in use. `runtime` and
+  /// `blobs` must outlive it.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerSetup setup, Runtime& runtime,
+                                                       BlobStore& blobs);
   /// As Stop.
   ~Server();
 
   /// The targets with the ports that were chosen.
   std::vector<std::string> addresses() const;
-  /// Health turns to NOT_SERVING, no new calls are taken, open ones have `grace` to end before they are cancelled.
-  /// Returns when every handler is done.
+  /// Health turns to NOT_SERVING, no new calls are taken, open ones have `grace` to end before they
+  /// are cancelled. Returns when every handler is done.
   void Stop(absl::Duration grace);
 
  private:

@@ -10,8 +10,10 @@
 namespace neolog::coordinator {
 namespace {
 
-/// One watcher. It reads the ring only when its last event was taken, so a slow reader costs no memory.
-class Watcher : public grpc::ServerWriteReactor<v1::WatchEventsResponse>, public std::enable_shared_from_this<Watcher> {
+/// One watcher. It reads the ring only when its last event was taken, so a slow reader costs no
+/// memory.
+class Watcher : public grpc::ServerWriteReactor<v1::WatchEventsResponse>,
+                public std::enable_shared_from_this<Watcher> {
  public:
   Watcher(Runtime& runtime, std::string run_id) : runtime_(runtime), run_id_(std::move(run_id)) {}
 
@@ -117,7 +119,8 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchEventsResponse>, public
     *event->mutable_snapshot() = std::move(snapshot->status);
     if (!run_id_.empty()) {
       auto& runs = *event->mutable_snapshot()->mutable_runs();
-      runs.erase(std::remove_if(runs.begin(), runs.end(), [this](const auto& run) { return run.run_id() != run_id_; }),
+      runs.erase(std::remove_if(runs.begin(), runs.end(),
+                                [this](const auto& run) { return run.run_id() != run_id_; }),
                  runs.end());
     }
     {
@@ -160,7 +163,8 @@ class Watcher : public grpc::ServerWriteReactor<v1::WatchEventsResponse>, public
 
 }  // namespace
 
-grpc::ServerUnaryReactor* StatusServiceImpl::GetStatus(grpc::CallbackServerContext* context, const v1::GetStatusRequest*,
+grpc::ServerUnaryReactor* StatusServiceImpl::GetStatus(grpc::CallbackServerContext* context,
+                                                       const v1::GetStatusRequest*,
                                                        v1::GetStatusResponse* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
   runtime_.GetStatus([reactor, response](absl::StatusOr<Runtime::Snapshot> snapshot) {
@@ -170,8 +174,8 @@ grpc::ServerUnaryReactor* StatusServiceImpl::GetStatus(grpc::CallbackServerConte
   return reactor;
 }
 
-grpc::ServerWriteReactor<v1::WatchEventsResponse>* StatusServiceImpl::WatchEvents(grpc::CallbackServerContext*,
-                                                                                  const v1::WatchEventsRequest* request) {
+grpc::ServerWriteReactor<v1::WatchEventsResponse>* StatusServiceImpl::WatchEvents(
+    grpc::CallbackServerContext*, const v1::WatchEventsRequest* request) {
   auto watcher = std::make_shared<Watcher>(runtime_, request->run_id());
   watcher->Start(request->resume_token());
   return watcher.get();

@@ -7,14 +7,16 @@
 
 namespace neolog::coordinator {
 
-/// The picture of now, and streams of events read from the runtime's ring at each reader's own pace.
+/// The picture of now, and streams of events read from the runtime's ring at each reader's own
+/// pace.
 class StatusServiceImpl : public v1::StatusService::CallbackService {
  public:
   explicit StatusServiceImpl(Runtime& runtime) : runtime_(runtime) {}
-  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const v1::GetStatusRequest* request,
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const v1::GetStatusRequest* request,
                                       v1::GetStatusResponse* response) override;
-  grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(grpc::CallbackServerContext* context,
-                                                                 const v1::WatchEventsRequest* request) override;
+  grpc::ServerWriteReactor<v1::WatchEventsResponse>* WatchEvents(
+      grpc::CallbackServerContext* context, const v1::WatchEventsRequest* request) override;
 
  private:
   Runtime& runtime_;

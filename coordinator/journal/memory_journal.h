@@ -9,11 +9,13 @@
 
 namespace neolog::coordinator {
 
-/// A journal in memory, for tests. It keeps the serialised records, so that what comes back went through the wire format.
+/// A journal in memory, for tests. It keeps the serialised records, so that what comes back went
+/// through the wire format.
 class MemoryJournal : public Journal {
  public:
   absl::Status Append(const JournalBatch& batch) override;
-  absl::Status Replay(const std::function<absl::Status(uint64_t, const v1::JournalRecord&)>& visit) override;
+  absl::Status Replay(
+      const std::function<absl::Status(uint64_t, const v1::JournalRecord&)>& visit) override;
   absl::StatusOr<std::string> ReadState(const StateKey& key) override;
   /// Unimplemented: there is no file to copy.
   absl::Status Backup(const std::string& path) override;

@@ -21,8 +21,9 @@ absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1:
                                               std::string_view format) {
   ASSIGN_OR_RETURN(const EmbeddingFormat parsed, ParseEmbeddingFormat(format));
   if (state.blocks_size() != 1) {
-    return InvalidArgument(fmt::format("the state of run '{}' has {} blocks of rows, one can be written", spec.name(),
-                                       state.blocks_size()));
+    return InvalidArgument(
+        fmt::format("the state of run '{}' has {} blocks of rows, one can be written", spec.name(),
+                    state.blocks_size()));
   }
   const v1::RowBlock& block = state.blocks(0);
   Embedding embedding;
@@ -31,8 +32,9 @@ absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1:
   embedding.vectors = block.vectors();
   embedding.width = block.width();
   if (block.rows().size() != size_t{4} * block.vectors() * block.width()) {
-    return InvalidArgument(fmt::format("the state of run '{}' has {} bytes of rows for {} vectors of {} floats",
-                                       spec.name(), block.rows().size(), block.vectors(), block.width()));
+    return InvalidArgument(
+        fmt::format("the state of run '{}' has {} bytes of rows for {} vectors of {} floats",
+                    spec.name(), block.rows().size(), block.vectors(), block.width()));
   }
   embedding.values.resize(block.rows().size() / sizeof(float));
   std::memcpy(embedding.values.data(), block.rows().data(), block.rows().size());

@@ -15,7 +15,8 @@ std::string LossCsvHeader();
 /// max(1, pictures / (batch_size * gradient_accumulation)) steps; loss has seven decimals as there.
 std::string LossCsvLine(const v1::RunSpec& spec, const v1::StepRecord& record);
 
-/// The heading line of validation_loss.csv, and one measurement's line: after `step` steps, columns as in LossCsvLine.
+/// The heading line of validation_loss.csv, and one measurement's line: after `step` steps, columns
+/// as in LossCsvLine.
 std::string ValidationCsvHeader();
 std::string ValidationCsvLine(const v1::RunSpec& spec, uint64_t step, double loss);
 

@@ -14,7 +14,8 @@ namespace neolog::coordinator {
 namespace {
 
 RunDirectory DirectoryOfRun(const v1::RunSpec& spec) {
-  return RunDirectory(spec.checkpoint().log_dir(), spec.name(), spec.word_size() > 0 ? spec.word(0).name() : "");
+  return RunDirectory(spec.checkpoint().log_dir(), spec.name(),
+                      spec.word_size() > 0 ? spec.word(0).name() : "");
 }
 
 /// The formats a run asks for; both when it asks for none.
@@ -61,18 +62,25 @@ Projector::~Projector() {
 absl::StatusOr<std::string> Projector::CheckFree(const v1::RunSpec& spec) {
   const std::string& log_dir = spec.checkpoint().log_dir();
   if (log_dir.empty() || log_dir[0] != '/') {
-    return InvalidArgument(fmt::format("checkpoint.log_dir: '{}' is not an absolute path, and the coordinator has no "
-                                       "folder that it could start at", log_dir));
+    return InvalidArgument(
+        fmt::format("checkpoint.log_dir: '{}' is not an absolute path, and the coordinator has no "
+                    "folder that it could start at",
+                    log_dir));
   }
   if (!IsRunName(spec.name())) {
-    return InvalidArgument(fmt::format("name: '{}' cannot be a folder's name: use letters, digits, '.', '_' and '-', at "
-                                       "most 100, beginning with a letter, a digit or '_'", spec.name()));
+    return InvalidArgument(fmt::format(
+        "name: '{}' cannot be a folder's name: use letters, digits, '.', '_' and '-', at "
+        "most 100, beginning with a letter, a digit or '_'",
+        spec.name()));
   }
   const RunDirectory directory = DirectoryOfRun(spec);
-  ASSIGN_OR_RETURN_WITH(const std::string owner, RunDirectoryOwner(*dependencies_.fs, directory), "checkpoint.log_dir");
+  ASSIGN_OR_RETURN_WITH(const std::string owner, RunDirectoryOwner(*dependencies_.fs, directory),
+                        "checkpoint.log_dir");
   if (!owner.empty()) {
-    return AlreadyExists(fmt::format("checkpoint.log_dir: '{}' holds run '{}': choose another name or log_dir, or move "
-                                     "the folder away", directory.path(), owner));
+    return AlreadyExists(fmt::format(
+        "checkpoint.log_dir: '{}' holds run '{}': choose another name or log_dir, or move "
+        "the folder away",
+        directory.path(), owner));
   }
   return directory.path();
 }
@@ -92,7 +100,8 @@ absl::Status Projector::Rebuild() {
     absl::Status status = Claim(run_id, folder);
     if (status.ok()) status = WriteCsv(folder);
     if (status.ok()) status = WriteValidation(folder);
-    for (const v1::ArtifactReport& preview : folder.previews) status.Update(WritePreview(folder, preview));
+    for (const v1::ArtifactReport& preview : folder.previews)
+      status.Update(WritePreview(folder, preview));
     for (const uint64_t step : folder.checkpoints) {
       status.Update(WriteEmbeddings(run_id, folder, step, false, nullptr));
     }
@@ -134,7 +143,8 @@ void Projector::Loop() {
   }
 }
 
-/// With a batch: writes what follows from the record. Without one (rebuilding): only takes note of it.
+/// With a batch: writes what follows from the record. Without one (rebuilding): only takes note of
+/// it.
 void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch) {
   const bool live = batch != nullptr;
   if (record.has_run_submitted()) {
@@ -146,9 +156,10 @@ void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch)
     if (live) Note(submitted.run_id(), folder, Claim(submitted.run_id(), folder));
     return;
   }
-  const std::string& run_id = record.has_steps_committed()     ? record.steps_committed().run_id()
-                              : record.has_run_state_changed() ? record.run_state_changed().run_id()
-                                                               : record.artifact_made().artifact().run_id();
+  const std::string& run_id = record.has_steps_committed() ? record.steps_committed().run_id()
+                              : record.has_run_state_changed()
+                                  ? record.run_state_changed().run_id()
+                                  : record.artifact_made().artifact().run_id();
   const auto known = folders_.find(run_id);
   if (known == folders_.end()) return;
   Folder& folder = known->second;
@@ -172,7 +183,8 @@ void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch)
   } else if (record.has_run_state_changed()) {
     folder.state = record.run_state_changed().state();
     if (live && !folder.abandoned && HasFinalEmbedding(folder.state)) {
-      status = WriteEmbeddings(run_id, folder, folder.committed, true, FindState(batch, run_id, folder.committed));
+      status = WriteEmbeddings(run_id, folder, folder.committed, true,
+                               FindState(batch, run_id, folder.committed));
     }
     if (live && !folder.abandoned && IsEnd(folder.state)) {
       status.Update(WriteValidation(folder));
@@ -184,7 +196,8 @@ void Projector::Take(const v1::JournalRecord& record, const JournalBatch* batch)
       folder.previews.push_back(artifact);
       if (live && !folder.abandoned) status = WritePreview(folder, artifact);
     } else if (artifact.kind() == v1::ArtifactReport::KIND_VALIDATION && artifact.step() > 0) {
-      folder.validation_due = folder.validation.emplace(artifact.step(), artifact.value()).second || folder.validation_due;
+      folder.validation_due = folder.validation.emplace(artifact.step(), artifact.value()).second ||
+                              folder.validation_due;
       if (live && !folder.abandoned) status = WriteValidation(folder);
     } else {
       return;  // of a newer minor version
@@ -198,12 +211,14 @@ void Projector::Note(const std::string& run_id, Folder& folder, const absl::Stat
     folder.in_trouble = false;
   } else if (!folder.in_trouble) {
     folder.in_trouble = true;
-    spdlog::error("run '{}': its results cannot be written, training goes on: {}", run_id, status.ToString());
+    spdlog::error("run '{}': its results cannot be written, training goes on: {}", run_id,
+                  status.ToString());
   }
 }
 
 absl::Status Projector::Claim(const std::string& run_id, Folder& folder) {
-  if (absl::Status status = ClaimRunDirectory(*dependencies_.fs, *folder.directory, run_id); !status.ok()) {
+  if (absl::Status status = ClaimRunDirectory(*dependencies_.fs, *folder.directory, run_id);
+      !status.ok()) {
     if (absl::IsAlreadyExists(status)) folder.abandoned = true;
     return status;
   }
@@ -248,7 +263,8 @@ absl::Status Projector::CloseCsv(Folder& folder) {
 absl::Status Projector::WriteValidation(Folder& folder) {
   if (!folder.validation_due) return absl::OkStatus();
   std::string csv = ValidationCsvHeader();
-  for (const auto& [step, loss] : folder.validation) csv += ValidationCsvLine(folder.spec, step, loss);
+  for (const auto& [step, loss] : folder.validation)
+    csv += ValidationCsvLine(folder.spec, step, loss);
   RETURN_IF_ERROR(WriteIfDifferent(folder.directory->ValidationCsv(), csv));
   folder.validation_due = false;
   return absl::OkStatus();
@@ -262,9 +278,10 @@ absl::Status Projector::WritePreview(Folder& folder, const v1::ArtifactReport& a
   return WriteFileDurably(*dependencies_.fs, path, bytes);
 }
 
-absl::Status Projector::WriteEmbeddings(const std::string& run_id, Folder& folder, uint64_t step, bool final,
-                                        const std::string* bytes) {
-  if (step == 0) return absl::OkStatus();  // stopped before the first step: there is nothing learned
+absl::Status Projector::WriteEmbeddings(const std::string& run_id, Folder& folder, uint64_t step,
+                                        bool final, const std::string* bytes) {
+  if (step == 0)
+    return absl::OkStatus();  // stopped before the first step: there is nothing learned
   std::string read;
   if (bytes == nullptr) {
     ASSIGN_OR_RETURN(read, dependencies_.journal->ReadState({run_id, step}));
@@ -272,14 +289,17 @@ absl::Status Projector::WriteEmbeddings(const std::string& run_id, Folder& folde
   }
   v1::TrainState state;
   if (!state.ParseFromString(*bytes)) {
-    return DataLoss(fmt::format("the state of run '{}' after step {} is no TrainState", run_id, step));
+    return DataLoss(
+        fmt::format("the state of run '{}' after step {} is no TrainState", run_id, step));
   }
   RETURN_IF_ERROR(dependencies_.blobs->Put(*bytes));
   for (const EmbeddingFormat format : FormatsOf(folder.spec)) {
     const std::string_view name = format == EmbeddingFormat::kA1111 ? "a1111" : "diffusers";
-    ASSIGN_OR_RETURN(const std::string file, dependencies_.write_embedding(folder.spec, state, name));
+    ASSIGN_OR_RETURN(const std::string file,
+                     dependencies_.write_embedding(folder.spec, state, name));
     RETURN_IF_ERROR(WriteIfDifferent(final ? folder.directory->FinalEmbedding(format)
-                                           : folder.directory->PartialEmbedding(step, format), file));
+                                           : folder.directory->PartialEmbedding(step, format),
+                                     file));
   }
   return absl::OkStatus();
 }

@@ -18,8 +18,8 @@
 namespace neolog::coordinator {
 
 /// Makes the bytes of an embedding file from a state; `format` is "a1111" or "diffusers".
-using EmbeddingWriter = std::function<absl::StatusOr<std::string>(const v1::RunSpec& spec, const v1::TrainState& state,
-                                                                   std::string_view format)>;
+using EmbeddingWriter = std::function<absl::StatusOr<std::string>(
+    const v1::RunSpec& spec, const v1::TrainState& state, std::string_view format)>;
 
 /// What the projector works with; none is owned, all must outlive it.
 struct ProjectorDependencies {
@@ -29,10 +29,11 @@ struct ProjectorDependencies {
   EmbeddingWriter write_embedding;
 };
 
-/// Writes every run's folder (common/storage/run_directory.h) from what is durable: commits, run states and artifacts.
-/// Nothing here is a truth: what a kill interrupted is made again at the next start, and making it twice changes nothing.
-/// A folder that belongs to another run, or that the user removed after the run ended, is left alone. Trouble with a
-/// folder (a full disk) is logged once per run and never stops training. It has a thread of its own.
+/// Writes every run's folder (common/storage/run_directory.h) from what is durable: commits, run
+/// states and artifacts. Nothing here is a truth: what a kill interrupted is made again at the next
+/// start, and making it twice changes nothing. A folder that belongs to another run, or that the
+/// user removed after the run ended, is left alone. Trouble with a folder (a full disk) is logged
+/// once per run and never stops training. It has a thread of its own.
 class Projector : public BatchObserver, public LogDirectories {
  public:
   /// Brings every folder up to date with the journal, then starts. Errors of the journal only.
@@ -52,16 +53,16 @@ class Projector : public BatchObserver, public LogDirectories {
     std::unique_ptr<RunDirectory> directory;
     v1::RunState state = v1::RUN_STATE_QUEUED;
     uint64_t committed = 0;
-    std::vector<uint64_t> checkpoints;             // steps of states that are kept for good
+    std::vector<uint64_t> checkpoints;  // steps of states that are kept for good
     std::vector<v1::ArtifactReport> previews;
-    std::map<uint64_t, double> validation;         // losses by step: they may be reported out of order
-    bool validation_due = false;                   // there is one that the file on disk does not hold yet
-    std::string csv;                               // the whole file, until it is on disk
-    bool csv_is_whole = false;                     // the file on disk holds every line before `csv`
+    std::map<uint64_t, double> validation;  // losses by step: they may be reported out of order
+    bool validation_due = false;            // there is one that the file on disk does not hold yet
+    std::string csv;                        // the whole file, until it is on disk
+    bool csv_is_whole = false;              // the file on disk holds every line before `csv`
     std::unique_ptr<WritableFile> csv_file;
     bool claimed = false;
-    bool abandoned = false;                        // another run's, or removed by the user
-    bool in_trouble = false;                       // logged already
+    bool abandoned = false;   // another run's, or removed by the user
+    bool in_trouble = false;  // logged already
   };
 
   explicit Projector(ProjectorDependencies dependencies) : dependencies_(std::move(dependencies)) {}
@@ -76,7 +77,8 @@ class Projector : public BatchObserver, public LogDirectories {
   /// Writes all of it, in order of the steps; nothing when there is nothing new. It has few lines.
   absl::Status WriteValidation(Folder& folder);
   absl::Status WritePreview(Folder& folder, const v1::ArtifactReport& artifact);
-  /// A partial embedding after `step`, or the final one; from `bytes`, or from the journal when those are null.
+  /// A partial embedding after `step`, or the final one; from `bytes`, or from the journal when
+  /// those are null.
   absl::Status WriteEmbeddings(const std::string& run_id, Folder& folder, uint64_t step, bool final,
                                const std::string* bytes);
   /// Writes a file unless it holds these bytes already.

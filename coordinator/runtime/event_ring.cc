@@ -60,7 +60,8 @@ std::optional<uint64_t> EventRing::PositionAfter(const std::string& token) const
   const char* end = token.data() + token.size();
   const auto [stop, error] = std::from_chars(token.data() + dash + 1, end, position);
   MutexLock lock(mutex_);
-  if (error != std::errc() || stop != end || position < lost_until_ || position > first_ + entries_.size()) {
+  if (error != std::errc() || stop != end || position < lost_until_ ||
+      position > first_ + entries_.size()) {
     return std::nullopt;
   }
   return position;
@@ -71,7 +72,9 @@ uint64_t EventRing::End() const {
   return first_ + entries_.size();
 }
 
-std::string EventRing::TokenAt(uint64_t position) const { return fmt::format("{}-{}", epoch_, position); }
+std::string EventRing::TokenAt(uint64_t position) const {
+  return fmt::format("{}-{}", epoch_, position);
+}
 
 uint64_t EventRing::Subscribe(std::function<void()> wake) {
   MutexLock lock(mutex_);

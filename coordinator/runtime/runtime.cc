@@ -48,7 +48,9 @@ absl::Status Runtime::Restore() {
   return absl::OkStatus();
 }
 
-Moment Runtime::Now() const { return {dependencies_.clock->SteadyNow(), dependencies_.clock->Now()}; }
+Moment Runtime::Now() const {
+  return {dependencies_.clock->SteadyNow(), dependencies_.clock->Now()};
+}
 
 void Runtime::Tick() {
   Decide([this](Engine& engine) { return engine.OnTick(Now()); });
@@ -76,7 +78,8 @@ void Runtime::Decide(const std::function<Effects(Engine&)>& decide) {
 }
 
 template <typename T>
-void Runtime::Request(const std::function<absl::StatusOr<T>(Engine&, Effects&)>& ask, Reply<T> reply) {
+void Runtime::Request(const std::function<absl::StatusOr<T>(Engine&, Effects&)>& ask,
+                      Reply<T> reply) {
   {
     MutexLock lock(mutex_);
     if (!stopping_ && !broken_) {
@@ -125,45 +128,54 @@ void Runtime::Submit(const v1::SubmitRunRequest& request, Reply<v1::SubmitRunRes
     for (size_t i = 0; i < digests.size(); ++i) {
       if ((*present)[i]) continue;
       return reply(FailedPrecondition(fmt::format(
-          "data.samples[{}]: picture '{}' ({}) was not uploaded: put the blob, then submit again", i,
-          request.spec().data().samples(static_cast<int>(i)).file_name(), digests[i])));
+          "data.samples[{}]: picture '{}' ({}) was not uploaded: put the blob, then submit again",
+          i, request.spec().data().samples(static_cast<int>(i)).file_name(), digests[i])));
     }
     auto folder = dependencies_.directories->CheckFree(request.spec());
     if (!folder.ok()) return reply(folder.status());
     log_dir = *std::move(folder);
   }
   Request<v1::SubmitRunResponse>(
-      [&](Engine& engine, Effects& effects) { return engine.Submit(Now(), request, log_dir, effects); },
+      [&](Engine& engine, Effects& effects) {
+        return engine.Submit(Now(), request, log_dir, effects);
+      },
       std::move(reply));
 }
 
 void Runtime::StopRun(const v1::StopRunRequest& request, Reply<v1::StopRunResponse> reply) {
   Request<v1::StopRunResponse>(
-      [&](Engine& engine, Effects& effects) { return engine.Stop(Now(), request, effects); }, std::move(reply));
+      [&](Engine& engine, Effects& effects) { return engine.Stop(Now(), request, effects); },
+      std::move(reply));
 }
 
 void Runtime::PauseRun(const v1::PauseRunRequest& request, Reply<v1::PauseRunResponse> reply) {
   Request<v1::PauseRunResponse>(
-      [&](Engine& engine, Effects& effects) { return engine.Pause(Now(), request, effects); }, std::move(reply));
+      [&](Engine& engine, Effects& effects) { return engine.Pause(Now(), request, effects); },
+      std::move(reply));
 }
 
 void Runtime::ResumeRun(const v1::ResumeRunRequest& request, Reply<v1::ResumeRunResponse> reply) {
   Request<v1::ResumeRunResponse>(
-      [&](Engine& engine, Effects& effects) { return engine.Resume(Now(), request, effects); }, std::move(reply));
+      [&](Engine& engine, Effects& effects) { return engine.Resume(Now(), request, effects); },
+      std::move(reply));
 }
 
 void Runtime::GetRun(const v1::GetRunRequest& request, Reply<v1::GetRunResponse> reply) {
-  Request<v1::GetRunResponse>([&](Engine& engine, Effects&) { return engine.Get(Now(), request); }, std::move(reply));
+  Request<v1::GetRunResponse>([&](Engine& engine, Effects&) { return engine.Get(Now(), request); },
+                              std::move(reply));
 }
 
 void Runtime::ListRuns(Reply<v1::ListRunsResponse> reply) {
   Request<v1::ListRunsResponse>(
-      [&](Engine& engine, Effects&) -> absl::StatusOr<v1::ListRunsResponse> { return engine.List(Now()); },
+      [&](Engine& engine, Effects&) -> absl::StatusOr<v1::ListRunsResponse> {
+        return engine.List(Now());
+      },
       std::move(reply));
 }
 
 void Runtime::GetSteps(const v1::GetStepsRequest& request, Reply<v1::GetStepsResponse> reply) {
-  Request<v1::GetStepsResponse>([&](Engine& engine, Effects&) { return engine.Steps(request); }, std::move(reply));
+  Request<v1::GetStepsResponse>([&](Engine& engine, Effects&) { return engine.Steps(request); },
+                                std::move(reply));
 }
 
 void Runtime::GetStatus(Reply<Snapshot> reply) {
@@ -226,19 +238,23 @@ void Runtime::WriteLoop() {
       if (queue_.empty()) return;
       items.swap(queue_);
     }
-    // Group commit: everything that came while the last transaction was synced goes into the next one.
+    // Group commit: everything that came while the last transaction was synced goes into the next
+    // one.
     JournalBatch batch;
     absl::Status durable;
     for (Item& item : items) {
       if (durable.ok()) durable = item.effects.fatal;
       JournalBatch& part = item.effects.batch;
       std::move(part.records.begin(), part.records.end(), std::back_inserter(batch.records));
-      // A state that is put and dropped within one transaction (two commits of one run) is not written at all.
+      // A state that is put and dropped within one transaction (two commits of one run) is not
+      // written at all.
       for (StateKey& key : part.drop_states) {
-        const size_t put = std::erase_if(batch.put_states, [&](const auto& state) { return state.first == key; });
+        const size_t put =
+            std::erase_if(batch.put_states, [&](const auto& state) { return state.first == key; });
         if (put == 0) batch.drop_states.push_back(std::move(key));
       }
-      std::move(part.put_states.begin(), part.put_states.end(), std::back_inserter(batch.put_states));
+      std::move(part.put_states.begin(), part.put_states.end(),
+                std::back_inserter(batch.put_states));
     }
     if (durable.ok()) durable = dependencies_.journal->Append(batch);
     if (!durable.ok() && !reported) {
@@ -249,7 +265,8 @@ void Runtime::WriteLoop() {
       }
       if (dependencies_.on_fatal) dependencies_.on_fatal(durable);
     }
-    if (durable.ok() && dependencies_.observer != nullptr && !batch.empty()) dependencies_.observer->OnDurable(batch);
+    if (durable.ok() && dependencies_.observer != nullptr && !batch.empty())
+      dependencies_.observer->OnDurable(batch);
     Deliver(items, durable);
   }
 }
@@ -265,7 +282,8 @@ void Runtime::Deliver(std::vector<Item>& items, const absl::Status& durable) {
           if (known != links_.end()) link = known->second;
         }
         if (link == nullptr) continue;
-        if (out.message.body_case() != v1::CoordinatorMessage::BODY_NOT_SET) link->Send(std::move(out.message));
+        if (out.message.body_case() != v1::CoordinatorMessage::BODY_NOT_SET)
+          link->Send(std::move(out.message));
         if (out.close) link->Close();
       }
       for (const Event& event : item.effects.events) {

@@ -17,7 +17,8 @@
 
 namespace neolog::coordinator {
 
-/// The coordinator's end of a worker's stream. Calls come from the runtime's writer thread, in order, and must not block.
+/// The coordinator's end of a worker's stream. Calls come from the runtime's writer thread, in
+/// order, and must not block.
 class WorkerLink {
  public:
   virtual ~WorkerLink() = default;
@@ -37,7 +38,8 @@ class BatchObserver {
 class LogDirectories {
  public:
   virtual ~LogDirectories() = default;
-  /// The folder for a run's results. AlreadyExists when it holds another run; InvalidArgument when it cannot be one.
+  /// The folder for a run's results. AlreadyExists when it holds another run; InvalidArgument when
+  /// it cannot be one.
   virtual absl::StatusOr<std::string> CheckFree(const v1::RunSpec& spec) = 0;
 };
 
@@ -61,21 +63,23 @@ struct RuntimeDependencies {
   BatchObserver* observer = nullptr;
   /// 64 random bits, for run ids.
   std::function<uint64_t()> random;
-  /// Called once, on the writer thread, when the journal cannot be written or a decision contradicts the books: nothing
-  /// more is decided; the program is to end and be started again.
+  /// Called once, on the writer thread, when the journal cannot be written or a decision
+  /// contradicts the books: nothing more is decided; the program is to end and be started again.
   std::function<void(const absl::Status&)> on_fatal;
 };
 
-/// Drives the engine. Events come from any thread and are decided one at a time; what they lead to is queued, and one
-/// writer thread makes everything that waits durable in one transaction (group commit), then sends messages, replies and
-/// events in the order of the decisions. So nothing is seen outside that a crash could take back.
+/// Drives the engine. Events come from any thread and are decided one at a time; what they lead to
+/// is queued, and one writer thread makes everything that waits durable in one transaction (group
+/// commit), then sends messages, replies and events in the order of the decisions. So nothing is
+/// seen outside that a crash could take back.
 class Runtime {
  public:
   template <typename T>
   using Reply = std::function<void(absl::StatusOr<T>)>;
 
   /// Replays the journal and starts. Errors of the journal.
-  static absl::StatusOr<std::unique_ptr<Runtime>> Create(const RuntimeOptions& options, RuntimeDependencies dependencies);
+  static absl::StatusOr<std::unique_ptr<Runtime>> Create(const RuntimeOptions& options,
+                                                         RuntimeDependencies dependencies);
   /// As Stop.
   ~Runtime();
 
@@ -85,7 +89,8 @@ class Runtime {
   /// The stream is over; nothing more is sent to the link.
   void OnLinkClosed(LinkId link);
 
-  // Requests. Replies come on the writer thread, or on the caller's when the request is refused at once.
+  // Requests. Replies come on the writer thread, or on the caller's when the request is refused at
+  // once.
   void Submit(const v1::SubmitRunRequest& request, Reply<v1::SubmitRunResponse> reply);
   void StopRun(const v1::StopRunRequest& request, Reply<v1::StopRunResponse> reply);
   void PauseRun(const v1::PauseRunRequest& request, Reply<v1::PauseRunResponse> reply);
@@ -102,10 +107,11 @@ class Runtime {
 
   EventRing& events() { return events_; }
 
-  /// Tells the workers to leave, and returns when that was sent. For a shutdown in good order; Stop is next.
+  /// Tells the workers to leave, and returns when that was sent. For a shutdown in good order; Stop
+  /// is next.
   void TellWorkersToLeave(const std::string& reason);
-  /// No more ticks; what is queued is written and sent; the thread ends. Later events are dropped, later requests get
-  /// Unavailable.
+  /// No more ticks; what is queued is written and sent; the thread ends. Later events are dropped,
+  /// later requests get Unavailable.
   void Stop();
 
  private:

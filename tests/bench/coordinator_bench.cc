@@ -10,8 +10,9 @@
 #include "coordinator/journal/sqlite_journal.h"
 #include "tests/coordinator/grpc/cluster.h"
 
-// What one coordinator takes over a Unix socket, with its journal on disk: heartbeats a second from several workers, and
-// commits a second from several teams of one (every commit journaled with its state and acknowledged before it counts).
+// What one coordinator takes over a Unix socket, with its journal on disk: heartbeats a second from
+// several workers, and commits a second from several teams of one (every commit journaled with its
+// state and acknowledged before it counts).
 
 namespace {
 
@@ -26,7 +27,8 @@ constexpr auto kDuration = std::chrono::seconds(4);
 
 double Seconds(Time::duration duration) { return std::chrono::duration<double>(duration).count(); }
 
-/// Each stream writes heartbeats as fast as the coordinator takes them; a Register at the end is answered behind them all.
+/// Each stream writes heartbeats as fast as the coordinator takes them; a Register at the end is
+/// answered behind them all.
 double HeartbeatsPerSecond(GrpcCluster& cluster) {
   std::atomic<uint64_t> total = 0;
   const auto start = Time::now();
@@ -100,7 +102,8 @@ int main() {
   GrpcCluster cluster(journal->get(), core);
   fmt::print("one coordinator, {} streams over a Unix socket, journal on disk:\n", kStreams);
   fmt::print("  heartbeats/s  {:.0f}\n", HeartbeatsPerSecond(cluster));
-  fmt::print("  commits/s     {:.0f}  (each durable before it is acknowledged, {} in flight a stream)\n",
-             CommitsPerSecond(cluster), kCommitsInFlight);
+  fmt::print(
+      "  commits/s     {:.0f}  (each durable before it is acknowledged, {} in flight a stream)\n",
+      CommitsPerSecond(cluster), kCommitsInFlight);
   return 0;
 }

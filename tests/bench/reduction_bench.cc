@@ -1,10 +1,11 @@
-// The ordered reduction of one step among local workers: every rank gathers the gradients of 8 rows of 768 floats
-// from every other over real sockets and adds them in rank order.
+// The ordered reduction of one step among local workers: every rank gathers the gradients of 8 rows
+// of 768 floats from every other over real sockets and adds them in rank order.
 //
 //   reduction_bench [RANKS] [STEPS]      (default 4 ranks, 2000 steps)
 //
-// Ranks are threads of one process, each with its own Peer server on a Unix socket; what is between them is what is
-// between worker processes. Prints median and 99th percentile of one rank's time a step, after a warm-up.
+// Ranks are threads of one process, each with its own Peer server on a Unix socket; what is between
+// them is what is between worker processes. Prints median and 99th percentile of one rank's time a
+// step, after a warm-up.
 
 #include <algorithm>
 #include <chrono>
@@ -65,7 +66,8 @@ absl::Status Main(int ranks, int steps) {
     member->set_peer_address(team[r].factory->address());
   }
   for (int r = 0; r < ranks; ++r) {
-    ASSIGN_OR_RETURN(team[r].collective, team[r].factory->Create(roster, roster.members(r).worker()));
+    ASSIGN_OR_RETURN(team[r].collective,
+                     team[r].factory->Create(roster, roster.members(r).worker()));
   }
   std::vector<absl::Status> statuses(ranks);
   {
@@ -77,8 +79,9 @@ absl::Status Main(int ranks, int steps) {
   for (const absl::Status& status : statuses) RETURN_IF_ERROR(status);
   std::vector<double>& times = team[0].microseconds;
   std::sort(times.begin(), times.end());
-  std::printf("ordered reduction of 8 x 768 rows, %d ranks, %d steps: median %.0f us, p99 %.0f us\n", ranks, steps,
-              times[times.size() / 2], times[times.size() * 99 / 100]);
+  std::printf(
+      "ordered reduction of 8 x 768 rows, %d ranks, %d steps: median %.0f us, p99 %.0f us\n", ranks,
+      steps, times[times.size() / 2], times[times.size() * 99 / 100]);
   return absl::OkStatus();
 }
 

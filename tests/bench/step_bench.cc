@@ -1,20 +1,21 @@
-// One run on one worker, without coordinator and network: start-up and step time of the trainer itself.
+// One run on one worker, without coordinator and network: start-up and step time of the trainer
+// itself.
 //
 //   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16] [--resolution N]
 //              [--batch B] [--microbatch M] [--steps N] [--threads N]
 //
 // Prints one JSON line {"step": n, "seconds": s, "encoded": pictures} after every step, as
-// tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it, and "encoded" says how
-// many this step did. What came before the first step is said on standard error.
+// tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it,
+// and "encoded" says how many this step did. What came before the first step is said on standard
+// error.
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "common/storage/memory_blob_store.h"
 #include "tests/support/scoped_dir.h"
@@ -42,7 +43,8 @@ struct Arguments {
   uint32_t threads = 2;
 };
 
-absl::StatusOr<neolog::v1::Assignment> MakeAssignment(const Arguments& arguments, neolog::BlobStore& blobs) {
+absl::StatusOr<neolog::v1::Assignment> MakeAssignment(const Arguments& arguments,
+                                                      neolog::BlobStore& blobs) {
   neolog::v1::Assignment assignment;
   assignment.set_team_id("bench");
   neolog::v1::RunAssignment& run = *assignment.add_runs();
@@ -65,7 +67,8 @@ absl::StatusOr<neolog::v1::Assignment> MakeAssignment(const Arguments& arguments
   std::sort(files.begin(), files.end());
   for (const auto& file : files) {
     auto& sample = *data.add_samples();
-    ASSIGN_OR_RETURN(*sample.mutable_image_digest(), blobs.Put(neolog::testing::ReadFileOrDie(file.string())));
+    ASSIGN_OR_RETURN(*sample.mutable_image_digest(),
+                     blobs.Put(neolog::testing::ReadFileOrDie(file.string())));
     sample.set_file_name(file.filename().string());
   }
   auto& training = *spec.mutable_training();
@@ -108,8 +111,8 @@ absl::Status Run(const Arguments& arguments) {
     ASSIGN_OR_RETURN(const auto steps, trainer->ApplyStep(payload));
     if (steps.at(0).refused) return neolog::Internal(steps[0].failure.message());
     std::printf("{\"step\": %u, \"seconds\": %.4f, \"encoded\": %zu, \"loss\": %.6f}\n",
-                static_cast<unsigned>(steps[0].record.step()), SecondsSince(step_start), missing.size(),
-                steps[0].record.loss());
+                static_cast<unsigned>(steps[0].record.step()), SecondsSince(step_start),
+                missing.size(), steps[0].record.loss());
     std::fflush(stdout);
   }
   return absl::OkStatus();

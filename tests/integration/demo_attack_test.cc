@@ -131,8 +131,8 @@ TEST(DemoAttackTest, TheDemosScript_GivesTheSameBytes) {
   ASSERT_FALSE(UndisturbedBytes().empty());
   const testing::ScopedDir dir;
   SpawnOptions options;
-  options.argv = {testing::SourcePath("configs/demo/run_demo.sh"),
-                  testing::ProgramPath("."), dir.File("out")};
+  options.argv = {testing::SourcePath("configs/demo/run_demo.sh"), testing::ProgramPath("."),
+                  dir.File("out")};
   options.env = {{"TMPDIR", dir.path()}, {"NEOLOG_DEMO_WORKERS", "3"}};
   const auto result = RunCommand(options, absl::Minutes(20));
   ASSERT_TRUE(result.ok()) << result.status();

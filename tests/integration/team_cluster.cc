@@ -35,9 +35,7 @@ void FillDefaults(google::protobuf::Message& message) {
     const std::string& value = field.options().GetExtension(v1::setting).default_value();
     if (value.empty() || reflection.HasField(message, &field)) continue;
     switch (field.cpp_type()) {
-      case FieldDescriptor::CPPTYPE_STRING:
-        reflection.SetString(&message, &field, value);
-        break;
+      case FieldDescriptor::CPPTYPE_STRING: reflection.SetString(&message, &field, value); break;
       case FieldDescriptor::CPPTYPE_DOUBLE:
         reflection.SetDouble(&message, &field, std::stod(value));
         break;
@@ -47,8 +45,7 @@ void FillDefaults(google::protobuf::Message& message) {
       case FieldDescriptor::CPPTYPE_UINT64:
         reflection.SetUInt64(&message, &field, std::stoull(value));
         break;
-      default:
-        break;
+      default: break;
     }
   }
 }
@@ -64,11 +61,10 @@ TeamCluster::~TeamCluster() {
 }
 
 void TeamCluster::StartCoordinator() {
-  auto spawned =
-      Subprocess::Spawn({.argv = {ProgramPath("neolog-coordinator"),
-                                  "--state-dir", dir_.File("c"), "--log-level", "debug"},
-                         .stdout_to = OutputTo::Null(),
-                         .stderr_to = OutputTo::File(dir_.File("coordinator.log"))});
+  auto spawned = Subprocess::Spawn({.argv = {ProgramPath("neolog-coordinator"), "--state-dir",
+                                             dir_.File("c"), "--log-level", "debug"},
+                                    .stdout_to = OutputTo::Null(),
+                                    .stderr_to = OutputTo::File(dir_.File("coordinator.log"))});
   Check(spawned.status(), "starting the coordinator");
   coordinator_ = std::move(spawned).value();
 }
@@ -77,9 +73,8 @@ void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
 void TeamCluster::StartWorker(int index, int microseconds, const std::string& fault) {
   const std::string name = fmt::format("w{}", index);
-  std::vector<std::string> argv = {ProgramPath("neolog-test-worker"),
-                                   Target(), name, dir_.File(name),
-                                   std::to_string(microseconds)};
+  std::vector<std::string> argv = {ProgramPath("neolog-test-worker"), Target(), name,
+                                   dir_.File(name), std::to_string(microseconds)};
   if (!fault.empty()) argv.push_back(fault);
   auto spawned = Subprocess::Spawn({.argv = argv,
                                     .stdout_to = OutputTo::Null(),

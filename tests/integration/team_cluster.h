@@ -26,7 +26,8 @@ class TeamCluster {
 
   void StartCoordinator();
   void KillCoordinator();
-  /// Starts worker `w<index>`; every microbatch takes `microseconds`. `fault`: see test_worker_main.cc; empty: none.
+  /// Starts worker `w<index>`; every microbatch takes `microseconds`. `fault`: see
+  /// test_worker_main.cc; empty: none.
   void StartWorker(int index, int microseconds, const std::string& fault = "");
   void SignalWorker(int index, int signal);
   /// SIGKILL, reaped.

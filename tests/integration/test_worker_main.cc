@@ -1,5 +1,6 @@
-// neolog-test-worker: the real agent, session and peer collective around a trainer without a model, so that tests can
-// kill processes at every moment of a run that takes milliseconds a step and needs no libtorch.
+// neolog-test-worker: the real agent, session and peer collective around a trainer without a model,
+// so that tests can kill processes at every moment of a run that takes milliseconds a step and
+// needs no libtorch.
 
 #include <cstdlib>
 #include <string>
@@ -19,13 +20,18 @@ int main(int argc, char** argv) {
   compute.capabilities.set_device("cpu");
   compute.capabilities.set_threads(1);
   compute.capabilities.add_precisions("fp32");
-  neolog::testing::FakeTrainerOptions trainer{.microbatch_time = absl::Microseconds(std::atoi(argv[4]))};
+  neolog::testing::FakeTrainerOptions trainer{.microbatch_time =
+                                                  absl::Microseconds(std::atoi(argv[4]))};
   const std::string fault = argc == 6 ? argv[5] : "";
-  if (fault == "no-model") trainer.prepare_error = neolog::NotFound("there is no model on this host");
-  if (fault.starts_with("bad-run=")) trainer.bad_runs[fault.substr(8)] = neolog::InvalidArgument("its prompts lack the word");
-  compute.make_trainer = [trainer](const neolog::agent::RunOptions&, neolog::BlobStore*)
-      -> absl::StatusOr<std::unique_ptr<neolog::session::Trainer>> {
+  if (fault == "no-model")
+    trainer.prepare_error = neolog::NotFound("there is no model on this host");
+  if (fault.starts_with("bad-run="))
+    trainer.bad_runs[fault.substr(8)] = neolog::InvalidArgument("its prompts lack the word");
+  compute.make_trainer =
+      [trainer](const neolog::agent::RunOptions&,
+                neolog::BlobStore*) -> absl::StatusOr<std::unique_ptr<neolog::session::Trainer>> {
     return std::make_unique<neolog::testing::FakeTrainer>(trainer);
   };
-  return neolog::agent::RunWorker({.coordinator = argv[1], .id = argv[2], .state_dir = argv[3]}, compute);
+  return neolog::agent::RunWorker({.coordinator = argv[1], .id = argv[2], .state_dir = argv[3]},
+                                  compute);
 }

@@ -5,9 +5,7 @@
 
 namespace neolog::testing {
 
-absl::Time FakeClock::Now() const {
-  return absl::FromUnixSeconds(1'700'000'000) + SteadyNow();
-}
+absl::Time FakeClock::Now() const { return absl::FromUnixSeconds(1'700'000'000) + SteadyNow(); }
 
 SteadyTime FakeClock::SteadyNow() const {
   MutexLock lock(mutex_);
@@ -17,7 +15,8 @@ SteadyTime FakeClock::SteadyNow() const {
 Timers::TimerId FakeClock::RunAfter(absl::Duration delay, std::function<void()> closure) {
   MutexLock lock(mutex_);
   const TimerId id = next_id_++;
-  due_.emplace(now_ + std::max(delay, absl::ZeroDuration()), std::make_pair(id, std::move(closure)));
+  due_.emplace(now_ + std::max(delay, absl::ZeroDuration()),
+               std::make_pair(id, std::move(closure)));
   return id;
 }
 

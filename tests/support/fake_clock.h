@@ -4,8 +4,8 @@
 
 namespace neolog::testing {
 
-/// A clock that moves only when told, with the timers that belong to it: Advance runs every closure that falls due, in
-/// order, on the calling thread.
+/// A clock that moves only when told, with the timers that belong to it: Advance runs every closure
+/// that falls due, in order, on the calling thread.
 class FakeClock : public Clock, public Timers {
  public:
   absl::Time Now() const override;

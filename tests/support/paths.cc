@@ -4,10 +4,16 @@
 
 namespace neolog::testing {
 
-std::string SourcePath(std::string_view relative) { return fmt::format("{}/{}", NEOLOG_SOURCE_DIR, relative); }
+std::string SourcePath(std::string_view relative) {
+  return fmt::format("{}/{}", NEOLOG_SOURCE_DIR, relative);
+}
 
-std::string ProgramPath(std::string_view name) { return fmt::format("{}/bin/{}", NEOLOG_BINARY_DIR, name); }
+std::string ProgramPath(std::string_view name) {
+  return fmt::format("{}/bin/{}", NEOLOG_BINARY_DIR, name);
+}
 
-std::string DependencyPath(std::string_view relative) { return fmt::format("{}/{}", NEOLOG_DEPS_DIR, relative); }
+std::string DependencyPath(std::string_view relative) {
+  return fmt::format("{}/{}", NEOLOG_DEPS_DIR, relative);
+}
 
 }  // namespace neolog::testing

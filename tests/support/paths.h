@@ -3,8 +3,8 @@
 #include <string>
 #include <string_view>
 
-// Where things lie in this build. Only paths.cc is compiled with them, so that every other test file compiles to the same
-// object in every clone, and ccache knows it.
+// Where things lie in this build. Only paths.cc is compiled with them, so that every other test
+// file compiles to the same object in every clone, and ccache knows it.
 namespace neolog::testing {
 
 /// A path below the source tree, for golden data.

@@ -12,13 +12,15 @@ const absl::Status& GetStatus(const absl::StatusOr<T>& s) {
   return s.status();
 }
 
-/// OK, of a Status or StatusOr. There is no NotOk on purpose: say which code and message with StatusIs.
+/// OK, of a Status or StatusOr. There is no NotOk on purpose: say which code and message with
+/// StatusIs.
 MATCHER(IsOk, "is OK") {
   *result_listener << GetStatus(arg).ToString();
   return GetStatus(arg).ok();
 }
 
-/// Code, and a matcher for the message: StatusIs(absl::StatusCode::kNotFound, HasSubstr("cat.png")).
+/// Code, and a matcher for the message: StatusIs(absl::StatusCode::kNotFound,
+/// HasSubstr("cat.png")).
 MATCHER_P2(StatusIs, code, message, "has the code and message") {
   *result_listener << GetStatus(arg).ToString();
   return GetStatus(arg).code() == code &&

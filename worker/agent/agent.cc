@@ -1,9 +1,9 @@
 #include "worker/agent/agent.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "common/base/log.h"
 #include "common/base/version.h"
@@ -11,18 +11,16 @@
 
 namespace neolog::agent {
 
-RefusalDecision DecideRefusal(const v1::Refused& refused, absl::Duration waited, absl::Duration duplicate_patience) {
+RefusalDecision DecideRefusal(const v1::Refused& refused, absl::Duration waited,
+                              absl::Duration duplicate_patience) {
   using Kind = RefusalDecision::Kind;
   switch (refused.code()) {
-    case v1::Refused::CODE_STALE_INCARNATION:
-      return {Kind::kRenew, absl::OkStatus()};
+    case v1::Refused::CODE_STALE_INCARNATION: return {Kind::kRenew, absl::OkStatus()};
     case v1::Refused::CODE_DUPLICATE_ID:
       if (waited < duplicate_patience) return {Kind::kRetry, absl::OkStatus()};
       return {Kind::kEnd, AlreadyExists(refused.message())};
-    case v1::Refused::CODE_VERSION:
-      return {Kind::kEnd, FailedPrecondition(refused.message())};
-    default:
-      return {Kind::kRetry, absl::OkStatus()};
+    case v1::Refused::CODE_VERSION: return {Kind::kEnd, FailedPrecondition(refused.message())};
+    default: return {Kind::kRetry, absl::OkStatus()};
   }
 }
 
@@ -63,9 +61,9 @@ void Agent::Connect() {
     generation = ++generation_;
     *hello.mutable_worker() = identity_;
   }
-  std::shared_ptr<AgentStream> stream =
-      connector_->Open([this, generation](const v1::CoordinatorMessage& message) { OnMessage(generation, message); },
-                       [this, generation](const absl::Status& status) { OnClosed(generation, status); });
+  std::shared_ptr<AgentStream> stream = connector_->Open(
+      [this, generation](const v1::CoordinatorMessage& message) { OnMessage(generation, message); },
+      [this, generation](const absl::Status& status) { OnClosed(generation, status); });
   stream->Write(std::move(hello));
   MutexLock lock(mutex_);
   if (generation == generation_) {
@@ -96,9 +94,7 @@ void Agent::OnMessage(uint64_t generation, const v1::CoordinatorMessage& message
     self = identity_;
   }
   switch (message.body_case()) {
-    case v1::CoordinatorMessage::kRegistered:
-      OnRegistered(message.registered());
-      break;
+    case v1::CoordinatorMessage::kRegistered: OnRegistered(message.registered()); break;
     case v1::CoordinatorMessage::kRefused:
       if (connecting || message.refused().code() == v1::Refused::CODE_STALE_INCARNATION) {
         OnRegistrationRefused(message.refused());
@@ -110,26 +106,20 @@ void Agent::OnMessage(uint64_t generation, const v1::CoordinatorMessage& message
     case v1::CoordinatorMessage::kAssignment:
       listener_->OnAssignment(message.assignment(), self);
       break;
-    case v1::CoordinatorMessage::kControl:
-      listener_->OnControl(message.control());
-      break;
-    case v1::CoordinatorMessage::kCommitted:
-      listener_->OnCommitted(message.committed());
-      break;
-    case v1::CoordinatorMessage::kLatent:
-      listener_->OnLatent(message.latent());
-      break;
+    case v1::CoordinatorMessage::kControl: listener_->OnControl(message.control()); break;
+    case v1::CoordinatorMessage::kCommitted: listener_->OnCommitted(message.committed()); break;
+    case v1::CoordinatorMessage::kLatent: listener_->OnLatent(message.latent()); break;
     case v1::CoordinatorMessage::kShutdown:
       spdlog::info("the coordinator ends this worker: {}", message.shutdown().reason());
       End(absl::OkStatus());
       break;
-    case v1::CoordinatorMessage::BODY_NOT_SET:
-      break;  // of a newer minor version
+    case v1::CoordinatorMessage::BODY_NOT_SET: break;  // of a newer minor version
   }
 }
 
 void Agent::OnRegistered(const v1::Registered& registered) {
-  if (const absl::Status status = CheckVersion(kVersion, registered.version(), "the coordinator"); !status.ok()) {
+  if (const absl::Status status = CheckVersion(kVersion, registered.version(), "the coordinator");
+      !status.ok()) {
     End(status);
     return;
   }
@@ -165,15 +155,14 @@ void Agent::OnRegistrationRefused(const v1::Refused& refused) {
   }
   switch (decision.kind) {
     case RefusalDecision::Kind::kRenew:
-      spdlog::warn("this worker's incarnation is over ({}); it registers anew and keeps its model", refused.message());
+      spdlog::warn("this worker's incarnation is over ({}); it registers anew and keeps its model",
+                   refused.message());
       listener_->OnRevoked();
       break;
     case RefusalDecision::Kind::kRetry:
       spdlog::warn("the coordinator refused the registration: {}", refused.message());
       break;
-    case RefusalDecision::Kind::kEnd:
-      End(decision.error);
-      return;
+    case RefusalDecision::Kind::kEnd: End(decision.error); return;
   }
   if (stream != nullptr) stream->Cancel();  // OnClosed goes on
 }
@@ -194,7 +183,8 @@ void Agent::OnClosed(uint64_t generation, const absl::Status& status) {
       at_once_ = false;
       if (!said_away_) {
         said_away_ = true;
-        spdlog::warn("no connection to the coordinator ({}); work goes on, trying again", ToStd(status.message()));
+        spdlog::warn("no connection to the coordinator ({}); work goes on, trying again",
+                     ToStd(status.message()));
       }
     }
   }

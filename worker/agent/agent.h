@@ -13,7 +13,8 @@
 
 namespace neolog::agent {
 
-/// Whom the agent passes things on to: the session (see session_listener.h). Methods return at once.
+/// Whom the agent passes things on to: the session (see session_listener.h). Methods return at
+/// once.
 class AgentListener {
  public:
   virtual ~AgentListener() = default;
@@ -34,12 +35,14 @@ class AgentListener {
 struct AgentOptions {
   /// The worker's stable id.
   std::string worker_id;
-  /// What it says when it registers: version, host, process, capabilities, peer address. `held` is filled in.
+  /// What it says when it registers: version, host, process, capabilities, peer address. `held` is
+  /// filled in.
   v1::Register registration;
   /// The pause before the first attempt to reconnect; it doubles up to max_backoff.
   absl::Duration min_backoff = absl::Milliseconds(50);
   absl::Duration max_backoff = absl::Seconds(1);
-  /// How long another live worker with this id is waited out: a predecessor's lease takes its time to end.
+  /// How long another live worker with this id is waited out: a predecessor's lease takes its time
+  /// to end.
   absl::Duration duplicate_patience = absl::Seconds(15);
   /// Draws incarnations.
   std::function<uint64_t()> draw_incarnation;
@@ -53,7 +56,8 @@ struct RefusalDecision {
   absl::Status error;
 };
 /// `waited`: since the first refusal of this kind in a row. Pure.
-RefusalDecision DecideRefusal(const v1::Refused& refused, absl::Duration waited, absl::Duration duplicate_patience);
+RefusalDecision DecideRefusal(const v1::Refused& refused, absl::Duration waited,
+                              absl::Duration duplicate_patience);
 
 /// The pause before attempt `attempt` (from 0) to reconnect. Pure.
 absl::Duration BackoffFor(int attempt, const AgentOptions& options);
@@ -68,16 +72,17 @@ absl::Duration BackoffFor(int attempt, const AgentOptions& options);
 ///               └ VERSION ─► Ended(FailedPrecondition)
 ///   Shutdown from the coordinator ─► Ended(OK)          Leave ─► Goodbye, half-close ─► Ended(OK)
 ///
-/// A broken stream changes nothing for the session except that its words are not heard: the incarnation stays until the
-/// coordinator says that it is over. Any thread.
+/// A broken stream changes nothing for the session except that its words are not heard: the
+/// incarnation stays until the coordinator says that it is over. Any thread.
 class Agent : public session::Uplink {
  public:
-  /// When the agent is destroyed, it must have ended, and neither the connector nor the timers may call it any more:
-  /// end them first.
+  /// When the agent is destroyed, it must have ended, and neither the connector nor the timers may
+  /// call it any more: end them first.
   Agent(const AgentOptions& options, AgentConnector* connector, Clock* clock, Timers* timers);
   ~Agent() override;
 
-  /// Connects, and keeps connecting. `on_ended` is called once, from any thread, when the agent has ended.
+  /// Connects, and keeps connecting. `on_ended` is called once, from any thread, when the agent has
+  /// ended.
   void Start(AgentListener* listener, std::function<void(const absl::Status&)> on_ended);
   /// Says goodbye and ends.
   void Leave(const std::string& reason);
@@ -107,7 +112,8 @@ class Agent : public session::Uplink {
   mutable Mutex mutex_;
   State state_ GUARDED_BY(mutex_) = State::kIdle;
   v1::WorkerIdentity identity_ GUARDED_BY(mutex_);
-  uint64_t generation_ GUARDED_BY(mutex_) = 0;  // of the stream; callbacks of older ones are ignored
+  // of the stream; callbacks of older ones are ignored
+  uint64_t generation_ GUARDED_BY(mutex_) = 0;
   std::shared_ptr<AgentStream> stream_ GUARDED_BY(mutex_);
   int attempt_ GUARDED_BY(mutex_) = 0;
   bool at_once_ GUARDED_BY(mutex_) = false;  // reconnect without a pause

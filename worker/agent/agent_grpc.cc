@@ -1,11 +1,11 @@
 #include "worker/agent/agent_grpc.h"
 
+#include <grpcpp/grpcpp.h>
+
 #include <deque>
 #include <set>
 #include <utility>
 #include <vector>
-
-#include <grpcpp/grpcpp.h>
 
 #include "common/base/mutex.h"
 #include "common/rpc/status.h"
@@ -23,15 +23,18 @@ struct GrpcAgentConnector::Shared {
   Mutex mutex;
   CondVar changed;
   std::set<std::shared_ptr<Stream>> open GUARDED_BY(mutex);
-  // gRPC joins its own threads when a process's last channel goes, so streams are not destroyed on one of them.
+  // gRPC joins its own threads when a process's last channel goes, so streams are not destroyed on
+  // one of them.
   std::vector<std::shared_ptr<Stream>> done GUARDED_BY(mutex);
 };
 
-class GrpcAgentConnector::Stream : public AgentStream,
-                                   public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
+class GrpcAgentConnector::Stream
+    : public AgentStream,
+      public grpc::ClientBidiReactor<v1::WorkerMessage, v1::CoordinatorMessage> {
  public:
   Stream(std::shared_ptr<Shared> shared, const std::shared_ptr<grpc::Channel>& channel,
-         std::function<void(const v1::CoordinatorMessage&)> on_message, std::function<void(const absl::Status&)> on_closed)
+         std::function<void(const v1::CoordinatorMessage&)> on_message,
+         std::function<void(const absl::Status&)> on_closed)
       : shared_(std::move(shared)),
         stub_(v1::AgentService::NewStub(channel)),
         on_message_(std::move(on_message)),
@@ -110,7 +113,8 @@ class GrpcAgentConnector::Stream : public AgentStream,
   v1::CoordinatorMessage incoming_;
   std::shared_ptr<Stream> self_;
   Mutex mutex_;
-  std::deque<v1::WorkerMessage> queue_ GUARDED_BY(mutex_);  // a deque: the one being written must not move
+  std::deque<v1::WorkerMessage> queue_
+      GUARDED_BY(mutex_);  // a deque: the one being written must not move
   bool writing_ GUARDED_BY(mutex_) = false;
   bool finishing_ GUARDED_BY(mutex_) = false;
   bool writes_done_ GUARDED_BY(mutex_) = false;
@@ -133,10 +137,12 @@ GrpcAgentConnector::~GrpcAgentConnector() {
   streams.swap(shared_->done);  // destroyed when the lock is released
 }
 
-std::shared_ptr<AgentStream> GrpcAgentConnector::Open(std::function<void(const v1::CoordinatorMessage&)> on_message,
-                                                      std::function<void(const absl::Status&)> on_closed) {
+std::shared_ptr<AgentStream> GrpcAgentConnector::Open(
+    std::function<void(const v1::CoordinatorMessage&)> on_message,
+    std::function<void(const absl::Status&)> on_closed) {
   std::vector<std::shared_ptr<Stream>> done;
-  auto stream = std::make_shared<Stream>(shared_, channel_, std::move(on_message), std::move(on_closed));
+  auto stream =
+      std::make_shared<Stream>(shared_, channel_, std::move(on_message), std::move(on_closed));
   {
     MutexLock lock(shared_->mutex);
     done.swap(shared_->done);

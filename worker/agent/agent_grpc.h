@@ -1,15 +1,15 @@
 #pragma once
 
-#include <memory>
-
 #include <grpcpp/channel.h>
+
+#include <memory>
 
 #include "worker/agent/transport.h"
 
 namespace neolog::agent {
 
-/// Streams of AgentService over one channel. Its destructor cancels the open ones and waits until they are gone; their
-/// callbacks come before that.
+/// Streams of AgentService over one channel. Its destructor cancels the open ones and waits until
+/// they are gone; their callbacks come before that.
 class GrpcAgentConnector : public AgentConnector {
  public:
   explicit GrpcAgentConnector(std::shared_ptr<grpc::Channel> channel);

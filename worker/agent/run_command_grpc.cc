@@ -1,11 +1,10 @@
+#include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <optional>
-
-#include <fmt/format.h>
 
 #include "common/base/hash.h"
 #include "common/base/log.h"
@@ -22,7 +21,8 @@
 namespace neolog::agent {
 namespace {
 
-/// How long a leaving worker waits for its last previews, and then for the coordinator to take its goodbye.
+/// How long a leaving worker waits for its last previews, and then for the coordinator to take its
+/// goodbye.
 constexpr absl::Duration kFlushLimit = absl::Milliseconds(500);
 constexpr int kGoodbyeLimitMs = 1000;
 
@@ -51,8 +51,10 @@ std::string HostName() {
 
 absl::StatusOr<Target> PeerTarget(const RunOptions& options) {
   if (!options.peer_listen.empty()) return ParseTarget(options.peer_listen);
-  // A name of its own per process: peers of a process that died must not reach the next one at its address.
-  return ParseTarget(fmt::format("unix:{}/peer-{}.sock", std::filesystem::absolute(options.state_dir).string(), getpid()));
+  // A name of its own per process: peers of a process that died must not reach the next one at its
+  // address.
+  return ParseTarget(fmt::format("unix:{}/peer-{}.sock",
+                                 std::filesystem::absolute(options.state_dir).string(), getpid()));
 }
 
 /// Sockets that processes which were killed left behind; the lock says that none of them lives.
@@ -60,7 +62,8 @@ void RemoveStaleSockets(const std::string& state_dir) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(state_dir, ignored)) {
     const std::string name = entry.path().filename();
-    if (name.starts_with("peer-") && name.ends_with(".sock")) std::filesystem::remove(entry.path(), ignored);
+    if (name.starts_with("peer-") && name.ends_with(".sock"))
+      std::filesystem::remove(entry.path(), ignored);
   }
 }
 
@@ -74,27 +77,34 @@ int WaitForEnd(SignalPipe& signals, WakeFd& ended, int timeout_ms) {
 }
 
 absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
-  if (options.id.empty()) return InvalidArgument("--id is empty: give this worker a name that no other one has");
+  if (options.id.empty())
+    return InvalidArgument("--id is empty: give this worker a name that no other one has");
   RETURN_IF_ERROR(MakeStateDir(options.state_dir));
-  ASSIGN_OR_RETURN_WITH(const std::unique_ptr<LockFile> lock, LockFile::Acquire(options.state_dir + "/worker.lock"),
+  ASSIGN_OR_RETURN_WITH(const std::unique_ptr<LockFile> lock,
+                        LockFile::Acquire(options.state_dir + "/worker.lock"),
                         "--state-dir belongs to another worker");
   RemoveStaleSockets(options.state_dir);
   ASSIGN_OR_RETURN(const Target listen, PeerTarget(options));
-  ASSIGN_OR_RETURN_WITH(const std::shared_ptr<grpc::Channel> channel, MakeChannel(options.coordinator), "--coordinator");
-  ASSIGN_OR_RETURN(const std::unique_ptr<SignalPipe> signals, SignalPipe::Create({SIGTERM, SIGINT}));
+  ASSIGN_OR_RETURN_WITH(const std::shared_ptr<grpc::Channel> channel,
+                        MakeChannel(options.coordinator), "--coordinator");
+  ASSIGN_OR_RETURN(const std::unique_ptr<SignalPipe> signals,
+                   SignalPipe::Create({SIGTERM, SIGINT}));
 
   GrpcBlobStore blobs(channel);
-  ASSIGN_OR_RETURN(const std::unique_ptr<session::Trainer> trainer, compute.make_trainer(options, &blobs));
-  ASSIGN_OR_RETURN(const std::unique_ptr<collective::PeerFactory> peers, collective::PeerFactory::Start({.listen = listen}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<session::Trainer> trainer,
+                   compute.make_trainer(options, &blobs));
+  ASSIGN_OR_RETURN(const std::unique_ptr<collective::PeerFactory> peers,
+                   collective::PeerFactory::Start({.listen = listen}));
 
-  AgentOptions agent_options{.worker_id = options.id, .draw_incarnation = [] { return RandomBits64(); }};
+  AgentOptions agent_options{.worker_id = options.id,
+                             .draw_incarnation = [] { return RandomBits64(); }};
   agent_options.registration.set_host(HostName());
   agent_options.registration.set_process_id(getpid());
   agent_options.registration.set_peer_address(peers->address());
   *agent_options.registration.mutable_capabilities() = compute.capabilities;
 
-  // Destroyed from the bottom up: timers' and streams' callbacks have ended before the agent goes, the session's thread
-  // before what it speaks through.
+  // Destroyed from the bottom up: timers' and streams' callbacks have ended before the agent goes,
+  // the session's thread before what it speaks through.
   SystemClock clock;
   WakeFd ended;
   absl::Status end;

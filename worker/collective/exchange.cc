@@ -1,9 +1,9 @@
 #include "worker/collective/exchange.h"
 
+#include <fmt/format.h>
+
 #include <cstring>
 #include <numeric>
-
-#include <fmt/format.h>
 
 namespace neolog::collective {
 
@@ -26,25 +26,29 @@ int LostRank(const absl::Status& status) {
 
 absl::Status CopyStatus(const absl::Status& status) {
   absl::Status copy(status.code(), status.message());
-  if (const int rank = LostRank(status); rank >= 0) copy.SetPayload(kRankPayload, absl::Cord(std::to_string(rank)));
+  if (const int rank = LostRank(status); rank >= 0)
+    copy.SetPayload(kRankPayload, absl::Cord(std::to_string(rank)));
   return copy;
 }
 
 std::string MemberName(const v1::Roster& roster, int rank) {
-  return fmt::format("worker {} (rank {} of roster {})", roster.members(rank).worker().worker_id(), rank,
-                     roster.version());
+  return fmt::format("worker {} (rank {} of roster {})", roster.members(rank).worker().worker_id(),
+                     rank, roster.version());
 }
 
 absl::StatusOr<int> RankOf(const v1::Roster& roster, const v1::WorkerIdentity& self) {
   for (int i = 0; i < roster.members_size(); ++i) {
     const v1::WorkerIdentity& member = roster.members(i).worker();
-    if (member.worker_id() == self.worker_id() && member.incarnation() == self.incarnation()) return i;
+    if (member.worker_id() == self.worker_id() && member.incarnation() == self.incarnation())
+      return i;
   }
-  return FailedPrecondition(fmt::format("worker {} with incarnation {:016x} is not a member of roster {} of team {}",
-                                        self.worker_id(), self.incarnation(), roster.version(), roster.team_id()));
+  return FailedPrecondition(
+      fmt::format("worker {} with incarnation {:016x} is not a member of roster {} of team {}",
+                  self.worker_id(), self.incarnation(), roster.version(), roster.team_id()));
 }
 
-Inbox::Inbox(int size, std::function<void(int)> resume) : resume_(std::move(resume)), senders_(size) {}
+Inbox::Inbox(int size, std::function<void(int)> resume)
+    : resume_(std::move(resume)), senders_(size) {}
 
 size_t Inbox::Deliver(int from, Part part) {
   MutexLock lock(mutex_);
@@ -116,7 +120,8 @@ absl::Status ExchangeCollective::Die(const absl::Status& status) {
 }
 
 void ExchangeCollective::Abort(const absl::Status& reason) {
-  Die(reason.ok() ? Aborted("the collective was aborted") : absl::AbortedError(reason.message())).IgnoreError();
+  Die(reason.ok() ? Aborted("the collective was aborted") : absl::AbortedError(reason.message()))
+      .IgnoreError();
 }
 
 absl::Status ExchangeCollective::Begin() {
@@ -133,27 +138,33 @@ Part ExchangeCollective::MakePart(const char* operation, std::span<const std::by
   return message;
 }
 
-absl::Status ExchangeCollective::Receive(int from, const char* operation, std::span<std::byte> into) {
+absl::Status ExchangeCollective::Receive(int from, const char* operation,
+                                         std::span<std::byte> into) {
   absl::StatusOr<Part> taken = inbox_->Take(from);
   if (!taken.ok()) return Die(taken.status());
   const v1::PeerPart& part = (*taken)->part();
-  if (part.sequence() != sequence_ || part.operation() != operation || part.data().size() != into.size()) {
-    return Die(Internal(fmt::format(
-        "members disagree about operation {}: this rank {} does {} with {} bytes from {}, which sent {} number {} with {} bytes",
-        sequence_, rank_, operation, into.size(), MemberName(roster_, from), part.operation(), part.sequence(),
-        part.data().size())));
+  if (part.sequence() != sequence_ || part.operation() != operation ||
+      part.data().size() != into.size()) {
+    return Die(
+        Internal(fmt::format("members disagree about operation {}: this rank {} does {} with {} "
+                             "bytes from {}, which sent {} number {} with {} bytes",
+                             sequence_, rank_, operation, into.size(), MemberName(roster_, from),
+                             part.operation(), part.sequence(), part.data().size())));
   }
   if (!into.empty()) std::memcpy(into.data(), part.data().data(), into.size());
   return absl::OkStatus();
 }
 
 absl::Status ExchangeCollective::Gather(const char* operation, std::span<const std::byte> send,
-                                        std::span<const size_t> sizes, std::span<std::byte> receive) {
+                                        std::span<const size_t> sizes,
+                                        std::span<std::byte> receive) {
   const size_t total = std::accumulate(sizes.begin(), sizes.end(), size_t{0});
-  if (sizes.size() != static_cast<size_t>(size()) || sizes[rank_] != send.size() || total != receive.size()) {
-    return Die(Internal(fmt::format(
-        "{} on rank {} of {}: {} sizes adding to {} bytes do not fit a send of {} and a receive of {} bytes", operation,
-        rank_, size(), sizes.size(), total, send.size(), receive.size())));
+  if (sizes.size() != static_cast<size_t>(size()) || sizes[rank_] != send.size() ||
+      total != receive.size()) {
+    return Die(Internal(
+        fmt::format("{} on rank {} of {}: {} sizes adding to {} bytes do not fit a send of {} and "
+                    "a receive of {} bytes",
+                    operation, rank_, size(), sizes.size(), total, send.size(), receive.size())));
   }
   RETURN_IF_ERROR(Begin());
   if (size() > 1) {
@@ -176,7 +187,8 @@ absl::Status ExchangeCollective::Gather(const char* operation, std::span<const s
   return absl::OkStatus();
 }
 
-absl::Status ExchangeCollective::AllGather(std::span<const std::byte> send, std::span<const size_t> sizes,
+absl::Status ExchangeCollective::AllGather(std::span<const std::byte> send,
+                                           std::span<const size_t> sizes,
                                            std::span<std::byte> receive) {
   return Gather("allgather", send, sizes, receive);
 }
@@ -185,7 +197,8 @@ absl::Status ExchangeCollective::AllReduceSum(std::span<float> values) {
   const size_t bytes = values.size_bytes();
   std::vector<float> all(values.size() * size());
   const std::vector<size_t> sizes(size(), bytes);
-  RETURN_IF_ERROR(Gather("allreduce", std::as_bytes(values), sizes, std::as_writable_bytes(std::span(all))));
+  RETURN_IF_ERROR(
+      Gather("allreduce", std::as_bytes(values), sizes, std::as_writable_bytes(std::span(all))));
   for (size_t i = 0; i < values.size(); ++i) {
     float sum = all[i];
     for (int r = 1; r < size(); ++r) sum += all[r * values.size() + i];
@@ -205,7 +218,8 @@ absl::Status ExchangeCollective::Broadcast(int root, std::span<std::byte> buffer
     const Part part = MakePart("broadcast", buffer);
     for (int r = 0; r < size(); ++r) {
       if (r == rank_) continue;
-      // The root waits for nobody, so it looks itself whether someone left before it could have this part.
+      // The root waits for nobody, so it looks itself whether someone left before it could have
+      // this part.
       if (const absl::Status gone = inbox_->CheckSender(r); !gone.ok()) return Die(gone);
       Send(r, part);
     }

@@ -19,26 +19,29 @@ namespace neolog::collective {
 /// A message that holds a part; shared by all its receivers and never changed after it was sent.
 using Part = std::shared_ptr<const v1::PeerMessage>;
 
-/// What the other ranks sent to one rank under one roster, in order, and how each of them ended. Any thread.
+/// What the other ranks sent to one rank under one roster, in order, and how each of them ended.
+/// Any thread.
 ///
-/// A sender that leaves in good order (Close) is not an error by itself: what it sent before stays readable, and only an
-/// operation that needs more of it fails. A member that died or aborted ends the whole roster: Kill ends every present
-/// and later Take, whomever it waits for.
+/// A sender that leaves in good order (Close) is not an error by itself: what it sent before stays
+/// readable, and only an operation that needs more of it fails. A member that died or aborted ends
+/// the whole roster: Kill ends every present and later Take, whomever it waits for.
 class Inbox {
  public:
-  /// Room for `size` senders. `resume(rank)` is called, outside of any lock, when a part of a rank was taken, so that a
-  /// transport may read on; it may be empty.
+  /// Room for `size` senders. `resume(rank)` is called, outside of any lock, when a part of a rank
+  /// was taken, so that a transport may read on; it may be empty.
   Inbox(int size, std::function<void(int)> resume);
 
   /// A part of `from` arrived. Returns how many of its parts wait.
   size_t Deliver(int from, Part part);
-  /// Nothing more will come from `from`; `why` is what an operation that needs more returns. The first reason stays.
+  /// Nothing more will come from `from`; `why` is what an operation that needs more returns. The
+  /// first reason stays.
   void Close(int from, const absl::Status& why);
   /// Ends everything. The first reason stays.
   void Kill(const absl::Status& why);
   /// The error that ended everything, or OK.
   absl::Status dead() const;
-  /// The next part of `from`: waits for it, for the sender's end or for Kill. An error kills the inbox.
+  /// The next part of `from`: waits for it, for the sender's end or for Kill. An error kills the
+  /// inbox.
   absl::StatusOr<Part> Take(int from);
   /// Not OK when `from` is known to be gone and everything it sent was taken.
   absl::Status CheckSender(int from) const;
@@ -57,7 +60,8 @@ class Inbox {
   absl::Status dead_ GUARDED_BY(mutex_);
 };
 
-/// The operations of Collective over an inbox and a way to send: everything that in-process and peer have in common.
+/// The operations of Collective over an inbox and a way to send: everything that in-process and
+/// peer have in common.
 class ExchangeCollective : public Collective {
  public:
   int rank() const override { return rank_; }
@@ -83,8 +87,8 @@ class ExchangeCollective : public Collective {
   Part MakePart(const char* operation, std::span<const std::byte> bytes) const;
   absl::Status Receive(int from, const char* operation, std::span<std::byte> into);
   absl::Status Die(const absl::Status& status);
-  absl::Status Gather(const char* operation, std::span<const std::byte> send, std::span<const size_t> sizes,
-                      std::span<std::byte> receive);
+  absl::Status Gather(const char* operation, std::span<const std::byte> send,
+                      std::span<const size_t> sizes, std::span<std::byte> receive);
 
   const v1::Roster roster_;
   const int rank_;
@@ -106,8 +110,8 @@ absl::Status LostPeer(const v1::Roster& roster, int rank, std::string_view how);
 /// The rank that a LostPeer status is about, -1 for other statuses.
 int LostRank(const absl::Status& status);
 
-/// A copy that shares nothing with `status`, for handing it to another thread: absl counts references inside a library
-/// that ThreadSanitizer cannot see into.
+/// A copy that shares nothing with `status`, for handing it to another thread: absl counts
+/// references inside a library that ThreadSanitizer cannot see into.
 absl::Status CopyStatus(const absl::Status& status);
 
 }  // namespace neolog::collective

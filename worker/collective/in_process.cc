@@ -18,8 +18,9 @@ absl::Status SameMembers(const v1::Roster& mine, const v1::Roster& theirs) {
            mine.members(i).worker().incarnation() == theirs.members(i).worker().incarnation();
   }
   if (same) return absl::OkStatus();
-  return FailedPrecondition(fmt::format("members hold different lists for roster {} of team {}: an incarnation is stale",
-                                        mine.version(), mine.team_id()));
+  return FailedPrecondition(
+      fmt::format("members hold different lists for roster {} of team {}: an incarnation is stale",
+                  mine.version(), mine.team_id()));
 }
 
 }  // namespace
@@ -29,8 +30,11 @@ InProcessHub::~InProcessHub() = default;
 
 class InProcessCollective : public ExchangeCollective {
  public:
-  InProcessCollective(v1::Roster roster, int rank, InProcessHub* hub, std::shared_ptr<InProcessHub::Group> group)
-      : ExchangeCollective(std::move(roster), rank, group->inboxes[rank]), hub_(hub), group_(std::move(group)) {}
+  InProcessCollective(v1::Roster roster, int rank, InProcessHub* hub,
+                      std::shared_ptr<InProcessHub::Group> group)
+      : ExchangeCollective(std::move(roster), rank, group->inboxes[rank]),
+        hub_(hub),
+        group_(std::move(group)) {}
 
   ~InProcessCollective() override {
     TellPeers(absl::OkStatus());
@@ -61,8 +65,8 @@ class InProcessCollective : public ExchangeCollective {
   const std::shared_ptr<InProcessHub::Group> group_;
 };
 
-absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(const v1::Roster& roster,
-                                                                     const v1::WorkerIdentity& self) {
+absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(
+    const v1::Roster& roster, const v1::WorkerIdentity& self) {
   ASSIGN_OR_RETURN(const int rank, RankOf(roster, self));
   std::shared_ptr<InProcessHub::Group> group;
   absl::Status stale;
@@ -70,8 +74,9 @@ absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(const v1::R
     MutexLock lock(hub_->mutex_);
     uint64_t& latest = hub_->latest_[{roster.team_id(), self.worker_id()}];
     if (latest >= roster.version()) {
-      return FailedPrecondition(fmt::format("worker {} already had roster {} of team {}; {} is not newer",
-                                            self.worker_id(), latest, roster.team_id(), roster.version()));
+      return FailedPrecondition(
+          fmt::format("worker {} already had roster {} of team {}; {} is not newer",
+                      self.worker_id(), latest, roster.team_id(), roster.version()));
     }
     latest = roster.version();
     // Those who still wait for this worker under an older roster learn that it went on.
@@ -79,7 +84,8 @@ absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(const v1::R
       if (key.first != roster.team_id() || key.second >= roster.version()) continue;
       for (size_t r = 0; r < old->inboxes.size(); ++r) {
         if (old->worker_ids[r] != self.worker_id() || old->joined[r] != nullptr) continue;
-        for (const auto& inbox : old->inboxes) inbox->Kill(WentOn(self.worker_id(), key.second, roster.version()));
+        for (const auto& inbox : old->inboxes)
+          inbox->Kill(WentOn(self.worker_id(), key.second, roster.version()));
       }
     }
     auto& slot = hub_->groups_[{roster.team_id(), roster.version()}];
@@ -98,7 +104,8 @@ absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(const v1::R
     if (static_cast<size_t>(rank) >= group->joined.size()) return stale;
     group->joined[rank] = std::make_unique<v1::Roster>(roster);
     for (int r = 0; stale.ok() && r < roster.members_size(); ++r) {
-      const auto it = hub_->latest_.find({roster.team_id(), roster.members(r).worker().worker_id()});
+      const auto it =
+          hub_->latest_.find({roster.team_id(), roster.members(r).worker().worker_id()});
       if (it != hub_->latest_.end() && it->second > roster.version()) {
         stale = WentOn(roster.members(r).worker().worker_id(), roster.version(), it->second);
       }

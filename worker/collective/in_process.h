@@ -11,9 +11,10 @@
 
 namespace neolog::collective {
 
-/// Where the members of in-process teams meet: one for all the workers (threads) of a test or a process. Any thread.
-/// It keeps the fences of the real thing: a member that went on to a later roster ends those who still use an older
-/// one, and members that disagree about a roster's incarnations end each other with FailedPrecondition.
+/// Where the members of in-process teams meet: one for all the workers (threads) of a test or a
+/// process. Any thread. It keeps the fences of the real thing: a member that went on to a later
+/// roster ends those who still use an older one, and members that disagree about a roster's
+/// incarnations end each other with FailedPrecondition.
 class InProcessHub {
  public:
   InProcessHub();
@@ -22,10 +23,12 @@ class InProcessHub {
  private:
   friend class InProcessCollective;
   friend class InProcessFactory;
-  /// One roster version of one team: an inbox for each rank, from the first that joins to the last that leaves.
+  /// One roster version of one team: an inbox for each rank, from the first that joins to the last
+  /// that leaves.
   struct Group {
     std::vector<std::shared_ptr<Inbox>> inboxes;
-    std::vector<std::unique_ptr<v1::Roster>> joined;  // by rank, with the roster that this rank was given
+    // by rank, with the roster that this rank was given
+    std::vector<std::unique_ptr<v1::Roster>> joined;
     std::vector<std::string> worker_ids;
     int left = 0;
   };
@@ -41,7 +44,8 @@ class InProcessHub {
 class InProcessFactory : public CollectiveFactory {
  public:
   explicit InProcessFactory(InProcessHub* hub) : hub_(hub) {}
-  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster, const v1::WorkerIdentity& self) override;
+  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster,
+                                                     const v1::WorkerIdentity& self) override;
 
  private:
   InProcessHub* const hub_;

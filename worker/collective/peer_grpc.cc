@@ -1,11 +1,11 @@
 #include "worker/collective/peer_grpc.h"
 
+#include <fmt/format.h>
+#include <grpcpp/grpcpp.h>
+
 #include <map>
 #include <utility>
 #include <vector>
-
-#include <fmt/format.h>
-#include <grpcpp/grpcpp.h>
 
 #include "common/base/mutex.h"
 #include "common/rpc/channel.h"
@@ -32,7 +32,9 @@ class PeerCollective : public ExchangeCollective {
     team_->FinishInbound(absl::OkStatus());
   }
 
-  void SetStream(int to, std::shared_ptr<OutboundStream> stream) { outbound_[to] = std::move(stream); }
+  void SetStream(int to, std::shared_ptr<OutboundStream> stream) {
+    outbound_[to] = std::move(stream);
+  }
 
  protected:
   void Send(int to, const Part& part) override { outbound_[to]->Send(part); }
@@ -49,19 +51,22 @@ class PeerCollective : public ExchangeCollective {
         stream->Cancel();
       }
     }
-    team_->FinishInbound(disagreement ? dead : Unavailable(fmt::format("left the team: {}", ToStd(dead.message()))));
+    team_->FinishInbound(
+        disagreement ? dead : Unavailable(fmt::format("left the team: {}", ToStd(dead.message()))));
   }
 
  private:
   const std::shared_ptr<PeerHub> hub_;
   const std::shared_ptr<PeerTeam> team_;
-  std::vector<std::shared_ptr<OutboundStream>> outbound_;  // by rank; const once the collective is handed out
+  // by rank; const once the collective is handed out
+  std::vector<std::shared_ptr<OutboundStream>> outbound_;
 };
 
 class PeerServiceImpl : public v1::PeerService::CallbackService {
  public:
   explicit PeerServiceImpl(PeerHub* hub) : hub_(hub) {}
-  grpc::ServerBidiReactor<v1::PeerMessage, v1::PeerMessage>* Exchange(grpc::CallbackServerContext*) override {
+  grpc::ServerBidiReactor<v1::PeerMessage, v1::PeerMessage>* Exchange(
+      grpc::CallbackServerContext*) override {
     return InboundStream::Start(hub_);
   }
 
@@ -75,8 +80,9 @@ struct PeerFactory::Server {
   std::shared_ptr<PeerHub> hub = std::make_shared<PeerHub>();
   PeerServiceImpl service{hub.get()};
   int max_message_bytes = 0;
-  /// Connections to the members of the last roster, by id, incarnation and address: they outlive rosters, so that a new
-  /// one neither connects again nor leaves half-made connections behind when it is aborted at once.
+  /// Connections to the members of the last roster, by id, incarnation and address: they outlive
+  /// rosters, so that a new one neither connects again nor leaves half-made connections behind when
+  /// it is aborted at once.
   Mutex mutex;
   std::map<std::string, std::shared_ptr<grpc::Channel>> channels GUARDED_BY(mutex);
   std::unique_ptr<grpc::Server> server;
@@ -88,21 +94,25 @@ struct PeerFactory::Server {
 namespace {
 
 std::string ChannelKey(const v1::RosterMember& member) {
-  return fmt::format("{} {:016x} {}", member.worker().worker_id(), member.worker().incarnation(), member.peer_address());
+  return fmt::format("{} {:016x} {}", member.worker().worker_id(), member.worker().incarnation(),
+                     member.peer_address());
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerFactory::Server::ChannelTo(const v1::RosterMember& member) {
+absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerFactory::Server::ChannelTo(
+    const v1::RosterMember& member) {
   const std::string key = ChannelKey(member);
   {
     MutexLock lock(mutex);
     const auto known = channels.find(key);
     // One that failed backs off; a new one tries at once.
-    if (known != channels.end() && known->second->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE) return known->second;
+    if (known != channels.end() && known->second->GetState(false) != GRPC_CHANNEL_TRANSIENT_FAILURE)
+      return known->second;
   }
   ASSIGN_OR_RETURN(std::shared_ptr<grpc::Channel> channel,
-                   MakeChannel(member.peer_address(), {.max_message_bytes = max_message_bytes, .own_connection = true}));
+                   MakeChannel(member.peer_address(),
+                               {.max_message_bytes = max_message_bytes, .own_connection = true}));
   MutexLock lock(mutex);
   channels[key] = channel;
   return channel;
@@ -126,12 +136,14 @@ absl::StatusOr<std::unique_ptr<PeerFactory>> PeerFactory::Start(const PeerOption
   server->max_message_bytes = options.max_message_bytes;
   grpc::ServerBuilder builder;
   std::vector<int> ports;
-  RETURN_IF_ERROR(ConfigureServer({options.listen}, {.max_message_bytes = options.max_message_bytes}, builder, &ports));
+  RETURN_IF_ERROR(ConfigureServer(
+      {options.listen}, {.max_message_bytes = options.max_message_bytes}, builder, &ports));
   builder.RegisterService(&server->service);
   server->server = builder.BuildAndStart();
   if (server->server == nullptr || ports[0] == 0) {
-    return Unavailable(fmt::format("cannot listen for peers on {}: is it in use, and does its folder exist?",
-                                   options.listen.ToString()));
+    return Unavailable(
+        fmt::format("cannot listen for peers on {}: is it in use, and does its folder exist?",
+                    options.listen.ToString()));
   }
   Target bound = options.listen;
   if (!bound.is_unix()) bound.port = static_cast<uint16_t>(ports[0]);
@@ -150,7 +162,8 @@ absl::StatusOr<std::unique_ptr<Collective>> PeerFactory::Create(const v1::Roster
   std::vector<std::shared_ptr<grpc::Channel>> channels(roster.members_size());
   for (int r = 0; r < roster.members_size(); ++r) {
     if (r == rank) continue;
-    ASSIGN_OR_RETURN_WITH(channels[r], server_->ChannelTo(roster.members(r)), "peer address of " + MemberName(roster, r));
+    ASSIGN_OR_RETURN_WITH(channels[r], server_->ChannelTo(roster.members(r)),
+                          "peer address of " + MemberName(roster, r));
   }
   server_->KeepChannels(roster);
   server_->hub->NextGeneration();
@@ -163,7 +176,8 @@ absl::StatusOr<std::unique_ptr<Collective>> PeerFactory::Create(const v1::Roster
   hello->mutable_hello()->set_roster_version(roster.version());
   hello->mutable_hello()->set_rank(static_cast<uint32_t>(rank));
   for (int r = 0; r < roster.members_size(); ++r) {
-    if (r != rank) made->SetStream(r, OutboundStream::Start(server_->hub, team, r, channels[r], hello));
+    if (r != rank)
+      made->SetStream(r, OutboundStream::Start(server_->hub, team, r, channels[r], hello));
   }
   return made;
 }

@@ -16,25 +16,31 @@ struct PeerOptions {
   int max_message_bytes = 256 << 20;
 };
 
-/// The CPU collective: members send each other parts over gRPC streams, one stream per ordered pair of members.
+/// The CPU collective: members send each other parts over gRPC streams, one stream per ordered pair
+/// of members.
 ///
 ///   rank 0 ──Hello, Part 0, Part 1, …──► rank 1          rank 1 ──Hello, Part 0, …──► rank 0
 ///
-/// A stream belongs to one roster: a member that is already on the next one waits parked until this worker follows, a
-/// stale one is refused. When a process dies its streams break and every operation that needs it is Unavailable at
-/// once; a stopped process only blocks, until the coordinator's next roster aborts. Owns one server for the worker's
-/// whole life; any thread may call Create.
+/// A stream belongs to one roster: a member that is already on the next one waits parked until this
+/// worker follows, a stale one is refused. When a process dies its streams break and every
+/// operation that needs it is Unavailable at once; a stopped process only blocks, until the
+/// coordinator's next roster aborts. Owns one server for the worker's whole life; any thread may
+/// call Create.
 class PeerFactory : public CollectiveFactory {
  public:
-  /// Starts the server. Unavailable when the address cannot be bound; FailedPrecondition beyond loopback.
+  /// Starts the server. Unavailable when the address cannot be bound; FailedPrecondition beyond
+  /// loopback.
   static absl::StatusOr<std::unique_ptr<PeerFactory>> Start(const PeerOptions& options);
-  /// Ends every stream and the server. Collectives made by it may still be destroyed later, and are dead.
+  /// Ends every stream and the server. Collectives made by it may still be destroyed later, and are
+  /// dead.
   ~PeerFactory() override;
   /// Where peers reach this worker, as a gRPC target with the port that was chosen.
   const std::string& address() const { return address_; }
 
-  /// FailedPrecondition when this worker already had this roster version of the team, or a newer one.
-  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster, const v1::WorkerIdentity& self) override;
+  /// FailedPrecondition when this worker already had this roster version of the team, or a newer
+  /// one.
+  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster,
+                                                     const v1::WorkerIdentity& self) override;
 
  private:
   struct Server;

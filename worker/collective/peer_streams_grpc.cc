@@ -1,16 +1,17 @@
 #include "worker/collective/peer_streams_grpc.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <fmt/format.h>
 
 #include "common/rpc/status.h"
 
 namespace neolog::collective {
 namespace {
 
-/// Parts of one sender that may wait before its stream is read on: a broadcasting root can run far ahead.
+/// Parts of one sender that may wait before its stream is read on: a broadcasting root can run far
+/// ahead.
 constexpr size_t kMaxWaitingParts = 4;
 /// Streams that may wait for a roster; a worker has fewer peers than that.
 constexpr size_t kMaxParked = 4096;
@@ -60,7 +61,8 @@ InboundStream* InboundStream::Start(PeerHub* hub) {
 void InboundStream::Attach(std::shared_ptr<PeerTeam> team, int from) {
   MutexLock lock(mutex_);
   if (ended_) {
-    team->inbox().Kill(LostPeer(team->roster(), from, "is gone: its stream ended before the roster arrived here"));
+    team->inbox().Kill(
+        LostPeer(team->roster(), from, "is gone: its stream ended before the roster arrived here"));
     return;
   }
   team_ = std::move(team);
@@ -146,17 +148,22 @@ void InboundStream::OnDone() {
 
 OutboundStream::OutboundStream(std::shared_ptr<PeerHub> hub, std::shared_ptr<PeerTeam> team, int to,
                                std::shared_ptr<grpc::Channel> channel)
-    : hub_(std::move(hub)), team_(std::move(team)), to_(to), stub_(v1::PeerService::NewStub(std::move(channel))) {}
+    : hub_(std::move(hub)),
+      team_(std::move(team)),
+      to_(to),
+      stub_(v1::PeerService::NewStub(std::move(channel))) {}
 
-std::shared_ptr<OutboundStream> OutboundStream::Start(std::shared_ptr<PeerHub> hub, std::shared_ptr<PeerTeam> team,
-                                                      int to, std::shared_ptr<grpc::Channel> channel, Part hello) {
+std::shared_ptr<OutboundStream> OutboundStream::Start(std::shared_ptr<PeerHub> hub,
+                                                      std::shared_ptr<PeerTeam> team, int to,
+                                                      std::shared_ptr<grpc::Channel> channel,
+                                                      Part hello) {
   std::shared_ptr<OutboundStream> stream(
       new OutboundStream(std::move(hub), std::move(team), to, std::move(channel)));
   stream->self_ = stream;
   stream->hub_->AddOutbound(stream);
   stream->stub_->async()->Exchange(&stream->context_, stream.get());
-  // Writes come from other threads: the hold keeps the call alive for them. The read, which never yields a message,
-  // tells when the call has ended.
+  // Writes come from other threads: the hold keeps the call alive for them. The read, which never
+  // yields a message, tells when the call has ended.
   stream->AddHold();
   stream->StartRead(&stream->ignored_);
   stream->StartCall();
@@ -211,8 +218,7 @@ void OutboundStream::OnReadDone(bool ok) {
 
 void OutboundStream::OnDone(const grpc::Status& status) {
   switch (status.error_code()) {
-    case grpc::StatusCode::OK:
-      break;  // it left in good order; what it sent is still being read
+    case grpc::StatusCode::OK: break;  // it left in good order; what it sent is still being read
     case grpc::StatusCode::FAILED_PRECONDITION:
     case grpc::StatusCode::INTERNAL:
     case grpc::StatusCode::INVALID_ARGUMENT:
@@ -221,8 +227,9 @@ void OutboundStream::OnDone(const grpc::Status& status) {
     default:
       team_->inbox().Kill(LostPeer(team_->roster(), to_, "is gone: " + status.error_message()));
   }
-  // gRPC joins its own threads when a process's last channel goes, so no stream (and no channel) may be destroyed on
-  // one of them: the hub keeps it for a thread of ours. Nothing of this object is touched behind the call.
+  // gRPC joins its own threads when a process's last channel goes, so no stream (and no channel)
+  // may be destroyed on one of them: the hub keeps it for a thread of ours. Nothing of this object
+  // is touched behind the call.
   const std::shared_ptr<PeerHub> hub = hub_;
   hub->RemoveOutbound(std::move(self_));
 }
@@ -243,7 +250,8 @@ void PeerHub::OnHello(const std::shared_ptr<InboundStream>& stream) {
         return;
       }
       decision = {HelloDecision::Verdict::kRefuse,
-                  absl::ResourceExhaustedError("too many streams wait for rosters that this worker does not have")};
+                  absl::ResourceExhaustedError(
+                      "too many streams wait for rosters that this worker does not have")};
     }
   }
   switch (decision.verdict) {
@@ -251,21 +259,20 @@ void PeerHub::OnHello(const std::shared_ptr<InboundStream>& stream) {
       if (team->Attach(from, stream)) {
         stream->Attach(team, from);
       } else {
-        stream->End(FailedPrecondition(fmt::format("{} already has a stream", MemberName(team->roster(), from))));
+        stream->End(FailedPrecondition(
+            fmt::format("{} already has a stream", MemberName(team->roster(), from))));
       }
       break;
-    case HelloDecision::Verdict::kFinish:
-      stream->End(absl::OkStatus());
-      break;
-    default:
-      stream->End(decision.reason);
+    case HelloDecision::Verdict::kFinish: stream->End(absl::OkStatus()); break;
+    default: stream->End(decision.reason);
   }
 }
 
 void PeerHub::Unpark(const InboundStream* stream) {
   std::shared_ptr<InboundStream> gone;
   MutexLock lock(mutex_);
-  const auto it = std::find_if(parked_.begin(), parked_.end(), [&](const auto& p) { return p.get() == stream; });
+  const auto it = std::find_if(parked_.begin(), parked_.end(),
+                               [&](const auto& p) { return p.get() == stream; });
   if (it == parked_.end()) return;
   gone = std::move(*it);
   parked_.erase(it);
@@ -278,8 +285,9 @@ absl::Status PeerHub::Begin(const std::shared_ptr<PeerTeam>& team) {
     MutexLock lock(mutex_);
     Entry& entry = teams_[roster.team_id()];
     if (entry.fence.roster.has_value() && entry.fence.roster->version() >= roster.version()) {
-      return FailedPrecondition(fmt::format("this worker already had roster {} of team {}; {} is not newer",
-                                            entry.fence.roster->version(), roster.team_id(), roster.version()));
+      return FailedPrecondition(
+          fmt::format("this worker already had roster {} of team {}; {} is not newer",
+                      entry.fence.roster->version(), roster.team_id(), roster.version()));
     }
     entry = {.fence = {.roster = roster}, .team = team};
     for (size_t i = 0; i < parked_.size();) {

@@ -1,12 +1,12 @@
 #pragma once
 
+#include <grpcpp/grpcpp.h>
+
 #include <deque>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <grpcpp/grpcpp.h>
 
 #include "common/base/mutex.h"
 #include "neolog/v1/peer.grpc.pb.h"
@@ -18,7 +18,8 @@ namespace neolog::collective {
 class PeerHub;
 class InboundStream;
 
-/// One roster's shared part: what streams deliver into. Outlives the collective while streams still end.
+/// One roster's shared part: what streams deliver into. Outlives the collective while streams still
+/// end.
 class PeerTeam {
  public:
   PeerTeam(v1::Roster roster, int rank);
@@ -75,7 +76,8 @@ class InboundStream : public grpc::ServerBidiReactor<v1::PeerMessage, v1::PeerMe
 /// The sending end of a stream. It owns itself until gRPC is done with it.
 class OutboundStream : public grpc::ClientBidiReactor<v1::PeerMessage, v1::PeerMessage> {
  public:
-  static std::shared_ptr<OutboundStream> Start(std::shared_ptr<PeerHub> hub, std::shared_ptr<PeerTeam> team, int to,
+  static std::shared_ptr<OutboundStream> Start(std::shared_ptr<PeerHub> hub,
+                                               std::shared_ptr<PeerTeam> team, int to,
                                                std::shared_ptr<grpc::Channel> channel, Part hello);
   /// Queues a message; dropped when the stream has ended.
   void Send(Part message);
@@ -115,16 +117,16 @@ class PeerHub {
   void OnHello(const std::shared_ptr<InboundStream>& stream);
   /// A parked stream ended.
   void Unpark(const InboundStream* stream);
-  /// Makes `team` the current one of its team id and attaches the streams that waited for it. FailedPrecondition when
-  /// it is not newer than the last one.
+  /// Makes `team` the current one of its team id and attaches the streams that waited for it.
+  /// FailedPrecondition when it is not newer than the last one.
   absl::Status Begin(const std::shared_ptr<PeerTeam>& team);
   /// The collective of `team` was destroyed or died with `status`.
   void Retire(const PeerTeam& team, const absl::Status& status);
   void AddOutbound(std::shared_ptr<OutboundStream> stream);
   /// `stream` has ended; it is destroyed later, on a thread that is not gRPC's.
   void RemoveOutbound(std::shared_ptr<OutboundStream> stream);
-  /// A new roster begins. Streams of the last one may still deliver what its members read; older ones that linger, to
-  /// a peer that is stopped, are cancelled.
+  /// A new roster begins. Streams of the last one may still deliver what its members read; older
+  /// ones that linger, to a peer that is stopped, are cancelled.
   void NextGeneration();
   /// Cancels every outbound stream and returns when they are gone.
   void EndOutbound();
@@ -139,7 +141,8 @@ class PeerHub {
   std::map<std::string, Entry> teams_ GUARDED_BY(mutex_);
   std::vector<std::shared_ptr<InboundStream>> parked_ GUARDED_BY(mutex_);
   uint64_t generation_ GUARDED_BY(mutex_) = 0;
-  std::map<std::shared_ptr<OutboundStream>, uint64_t> outbound_ GUARDED_BY(mutex_);  // with their generation
+  std::map<std::shared_ptr<OutboundStream>, uint64_t> outbound_
+      GUARDED_BY(mutex_);  // with their generation
   std::vector<std::shared_ptr<OutboundStream>> done_ GUARDED_BY(mutex_);
 };
 

@@ -28,8 +28,9 @@ LatentRequest LatentRequestOf(const v1::RunSpec& spec, uint32_t image, uint32_t 
   // The model's path stands in where nobody knew its fingerprint.
   const std::string& model =
       spec.model().fingerprint().empty() ? spec.model().path() : spec.model().fingerprint();
-  request.key = Sha256Hex(fmt::format("neolog posterior 2\n{}\n{}\n{}\n{}\n{}", request.image_digest,
-                                      resolution, flip ? "flipped" : "as it is", model, numerics));
+  request.key =
+      Sha256Hex(fmt::format("neolog posterior 2\n{}\n{}\n{}\n{}\n{}", request.image_digest,
+                            resolution, flip ? "flipped" : "as it is", model, numerics));
   return request;
 }
 

@@ -1,20 +1,20 @@
 #include "worker/diffusion/config.h"
 
-#include <cmath>
-#include <optional>
-#include <utility>
-
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <cmath>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
 
 namespace neolog::diffusion {
 namespace {
 
 using Json = nlohmann::json;
 
-constexpr int64_t kMaxSize = 1 << 20;   // of any dimension
-constexpr int64_t kMaxLayers = 64;      // of any repetition
+constexpr int64_t kMaxSize = 1 << 20;  // of any dimension
+constexpr int64_t kMaxLayers = 64;     // of any repetition
 
 // Reads keys of one JSON object and collects what is wrong with them.
 class Reader {
@@ -28,7 +28,9 @@ class Reader {
     }
   }
 
-  void Error(std::string_view key, std::string_view what) { problems_.push_back(fmt::format("'{}' {}", key, what)); }
+  void Error(std::string_view key, std::string_view what) {
+    problems_.push_back(fmt::format("'{}' {}", key, what));
+  }
 
   // The value when the key is there and not null.
   const Json* Find(const char* key) const {
@@ -36,7 +38,8 @@ class Reader {
     return it == json_.end() || it->is_null() ? nullptr : &*it;
   }
 
-  int64_t Int(const char* key, std::optional<int64_t> fallback, int64_t low = 1, int64_t high = kMaxSize) {
+  int64_t Int(const char* key, std::optional<int64_t> fallback, int64_t low = 1,
+              int64_t high = kMaxSize) {
     const Json* value = Find(key);
     if (value == nullptr) return Absent(key, fallback, low);
     return IntOf(key, *value, low, high).value_or(low);
@@ -86,8 +89,10 @@ class Reader {
     return texts;
   }
 
-  // A list of `count` integers; a single integer stands for all of them. count 0: as many as there are.
-  std::vector<int64_t> Ints(const char* key, size_t count, std::optional<int64_t> fallback, int64_t high = kMaxSize) {
+  // A list of `count` integers; a single integer stands for all of them. count 0: as many as there
+  // are.
+  std::vector<int64_t> Ints(const char* key, size_t count, std::optional<int64_t> fallback,
+                            int64_t high = kMaxSize) {
     const Json* value = Find(key);
     if (value == nullptr) return std::vector<int64_t>(count, Absent(key, fallback, 1));
     if (!value->is_array()) {
@@ -95,9 +100,11 @@ class Reader {
     }
     std::vector<int64_t> ints;
     for (const Json& item : *value) ints.push_back(IntOf(key, item, 1, high).value_or(1));
-    if (ints.empty() || ints.size() > static_cast<size_t>(kMaxLayers) || (count != 0 && ints.size() != count)) {
+    if (ints.empty() || ints.size() > static_cast<size_t>(kMaxLayers) ||
+        (count != 0 && ints.size() != count)) {
       Error(key, fmt::format("has {} entries; expected {}", ints.size(),
-                             count != 0 ? fmt::format("{}, one a block", count) : fmt::format("1 to {}", kMaxLayers)));
+                             count != 0 ? fmt::format("{}, one a block", count)
+                                        : fmt::format("1 to {}", kMaxLayers)));
       ints.resize(count != 0 ? count : 1, 1);
     }
     return ints;
@@ -120,8 +127,8 @@ class Reader {
     if (problems_.empty()) return absl::OkStatus();
     // Everything is missing from what could not be read.
     const size_t shown = broken_ ? 1 : problems_.size();
-    return InvalidArgument(
-        fmt::format("'{}': {}", name_, fmt::join(problems_.begin(), problems_.begin() + shown, "; ")));
+    return InvalidArgument(fmt::format(
+        "'{}': {}", name_, fmt::join(problems_.begin(), problems_.begin() + shown, "; ")));
   }
 
  private:
@@ -145,8 +152,9 @@ class Reader {
   bool broken_ = false;
 };
 
-std::vector<bool> CrossAttention(Reader& reader, const char* key, const std::vector<std::string>& types,
-                                 const std::string& with, const std::string& without) {
+std::vector<bool> CrossAttention(Reader& reader, const char* key,
+                                 const std::vector<std::string>& types, const std::string& with,
+                                 const std::string& without) {
   std::vector<bool> result;
   for (const std::string& type : types) {
     if (type != with && type != without) {
@@ -160,7 +168,8 @@ std::vector<bool> CrossAttention(Reader& reader, const char* key, const std::vec
 void CheckGroups(Reader& reader, const std::vector<int64_t>& channels, int64_t groups) {
   for (const int64_t c : channels) {
     if (c % groups != 0) {
-      reader.Error("block_out_channels", fmt::format("has {}, which norm_num_groups {} does not divide", c, groups));
+      reader.Error("block_out_channels",
+                   fmt::format("has {}, which norm_num_groups {} does not divide", c, groups));
     }
   }
 }
@@ -179,8 +188,10 @@ absl::StatusOr<ClipConfig> ParseClipConfig(const std::string& json, const std::s
   c.max_position_embeddings = reader.Int("max_position_embeddings", c.max_position_embeddings);
   c.layer_norm_eps = reader.Number("layer_norm_eps", c.layer_norm_eps, 0, 1);
   reader.Only("hidden_act", {"quick_gelu", "gelu"});
-  c.hidden_act = reader.Text("hidden_act", "quick_gelu") == "gelu" ? Activation::kGelu : Activation::kQuickGelu;
-  // Checkpoints from before transformers 4.31 say bos 0 and eos 2 whatever the vocabulary; CLIP's are its last two.
+  c.hidden_act = reader.Text("hidden_act", "quick_gelu") == "gelu" ? Activation::kGelu
+                                                                   : Activation::kQuickGelu;
+  // Checkpoints from before transformers 4.31 say bos 0 and eos 2 whatever the vocabulary; CLIP's
+  // are its last two.
   c.bos_token_id = reader.Int("bos_token_id", c.vocab_size - 2, 0, c.vocab_size - 1);
   c.eos_token_id = reader.Int("eos_token_id", c.vocab_size - 1, 0, c.vocab_size - 1);
   if (c.eos_token_id == 2) {
@@ -188,8 +199,8 @@ absl::StatusOr<ClipConfig> ParseClipConfig(const std::string& json, const std::s
     c.eos_token_id = c.vocab_size - 1;
   }
   if (c.hidden_size % c.num_attention_heads != 0) {
-    reader.Error("hidden_size", fmt::format("is {}, which num_attention_heads {} does not divide", c.hidden_size,
-                                            c.num_attention_heads));
+    reader.Error("hidden_size", fmt::format("is {}, which num_attention_heads {} does not divide",
+                                            c.hidden_size, c.num_attention_heads));
   }
   RETURN_IF_ERROR(reader.Finish());
   return c;
@@ -200,14 +211,16 @@ absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::s
   UNetConfig c;
   reader.Only("_class_name", {"UNet2DConditionModel"});
   // Parts of UNet2DConditionModel that no SD 1.x or 2.x model has.
-  for (const char* key : {"addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim",
-                          "encoder_hid_dim_type", "time_cond_proj_dim", "time_embedding_act_fn", "timestep_post_act",
-                          "time_embedding_dim", "cross_attention_norm", "reverse_transformer_layers_per_block",
-                          "num_attention_heads"}) {
+  for (const char* key :
+       {"addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim",
+        "encoder_hid_dim_type", "time_cond_proj_dim", "time_embedding_act_fn", "timestep_post_act",
+        "time_embedding_dim", "cross_attention_norm", "reverse_transformer_layers_per_block",
+        "num_attention_heads"}) {
     reader.Only(key, {});
   }
-  for (const char* key : {"center_input_sample", "dual_cross_attention", "only_cross_attention",
-                          "mid_block_only_cross_attention", "resnet_skip_time_act", "class_embeddings_concat"}) {
+  for (const char* key :
+       {"center_input_sample", "dual_cross_attention", "only_cross_attention",
+        "mid_block_only_cross_attention", "resnet_skip_time_act", "class_embeddings_concat"}) {
     reader.Only(key, {false});
   }
   reader.Only("act_fn", {"silu", "swish"});
@@ -224,29 +237,36 @@ absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::s
   c.in_channels = reader.Int("in_channels", c.in_channels);
   c.out_channels = reader.Int("out_channels", c.out_channels);
   c.sample_size = reader.Int("sample_size", c.sample_size);
-  const auto down_types = reader.Texts("down_block_types", {"CrossAttnDownBlock2D", "CrossAttnDownBlock2D",
-                                                            "CrossAttnDownBlock2D", "DownBlock2D"});
-  const auto up_types = reader.Texts("up_block_types", {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D",
-                                                        "CrossAttnUpBlock2D"});
+  const auto down_types = reader.Texts(
+      "down_block_types",
+      {"CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"});
+  const auto up_types =
+      reader.Texts("up_block_types",
+                   {"UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"});
   c.down_cross_attention =
       CrossAttention(reader, "down_block_types", down_types, "CrossAttnDownBlock2D", "DownBlock2D");
-  c.up_cross_attention = CrossAttention(reader, "up_block_types", up_types, "CrossAttnUpBlock2D", "UpBlock2D");
+  c.up_cross_attention =
+      CrossAttention(reader, "up_block_types", up_types, "CrossAttnUpBlock2D", "UpBlock2D");
   const size_t blocks = down_types.size();
-  if (blocks > static_cast<size_t>(kMaxLayers)) reader.Error("down_block_types", "has too many entries");
+  if (blocks > static_cast<size_t>(kMaxLayers))
+    reader.Error("down_block_types", "has too many entries");
   if (up_types.size() != blocks) {
-    reader.Error("up_block_types", fmt::format("has {} entries; down_block_types has {}", up_types.size(), blocks));
+    reader.Error("up_block_types",
+                 fmt::format("has {} entries; down_block_types has {}", up_types.size(), blocks));
   }
   c.block_out_channels = {320, 640, 1280, 1280};
   if (reader.Find("block_out_channels") != nullptr || blocks != c.block_out_channels.size()) {
     c.block_out_channels = reader.Ints("block_out_channels", blocks, std::nullopt);
   }
   c.layers_per_block = reader.Ints("layers_per_block", blocks, 2, kMaxLayers);
-  c.transformer_layers_per_block = reader.Ints("transformer_layers_per_block", blocks, 1, kMaxLayers);
+  c.transformer_layers_per_block =
+      reader.Ints("transformer_layers_per_block", blocks, 1, kMaxLayers);
   c.num_attention_heads = reader.Ints("attention_head_dim", blocks, 8);
   const std::vector<int64_t> cross = reader.Ints("cross_attention_dim", blocks, 1280);
   c.cross_attention_dim = cross.empty() ? 0 : cross[0];
   for (const int64_t width : cross) {
-    if (width != cross[0]) reader.Error("cross_attention_dim", "differs between blocks; supported: one width");
+    if (width != cross[0])
+      reader.Error("cross_attention_dim", "differs between blocks; supported: one width");
   }
   c.norm_num_groups = reader.Int("norm_num_groups", c.norm_num_groups);
   c.norm_eps = reader.Number("norm_eps", c.norm_eps, 0, 1);
@@ -280,10 +300,12 @@ absl::StatusOr<VaeConfig> ParseVaeConfig(const std::string& json, const std::str
   c.out_channels = reader.Int("out_channels", c.out_channels);
   c.latent_channels = reader.Int("latent_channels", c.latent_channels);
   c.block_out_channels = reader.Ints("block_out_channels", 0, std::nullopt);
-  if (c.block_out_channels.empty()) c.block_out_channels = {1};  // an integer, or missing: the error is kept
+  if (c.block_out_channels.empty())
+    c.block_out_channels = {1};  // an integer, or missing: the error is kept
   for (const auto& [key, type] : {std::pair("down_block_types", "DownEncoderBlock2D"),
                                   std::pair("up_block_types", "UpDecoderBlock2D")}) {
-    const auto types = reader.Texts(key, std::vector<std::string>(c.block_out_channels.size(), type));
+    const auto types =
+        reader.Texts(key, std::vector<std::string>(c.block_out_channels.size(), type));
     for (const std::string& one : types) {
       if (one != type) reader.Error(key, fmt::format("has \"{}\"; supported: \"{}\"", one, type));
     }
@@ -303,7 +325,8 @@ absl::StatusOr<VaeConfig> ParseVaeConfig(const std::string& json, const std::str
   return c;
 }
 
-absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json, const std::string& name) {
+absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json,
+                                                     const std::string& name) {
   Reader reader(json, name);
   SchedulerConfig c;
   reader.Only("trained_betas", {});
@@ -319,7 +342,8 @@ absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json, co
   c.noise_schedule.beta_end = reader.Number("beta_end", 0.02, 0, 0.999);
   c.noise_schedule.num_train_timesteps = reader.Int("num_train_timesteps", 1000, 2, 100000);
   if (!(c.noise_schedule.beta_start > 0)) reader.Error("beta_start", "must be above 0");
-  if (c.noise_schedule.beta_end < c.noise_schedule.beta_start) reader.Error("beta_end", "is below beta_start");
+  if (c.noise_schedule.beta_end < c.noise_schedule.beta_start)
+    reader.Error("beta_end", "is below beta_start");
   RETURN_IF_ERROR(reader.Finish());
   return c;
 }

@@ -25,7 +25,8 @@ struct ClipConfig {
   int64_t eos_token_id = 0;
 };
 
-/// unet/config.json of a UNet2DConditionModel. Per-block values are lists of one entry a down block.
+/// unet/config.json of a UNet2DConditionModel. Per-block values are lists of one entry a down
+/// block.
 struct UNetConfig {
   int64_t in_channels = 4;
   int64_t out_channels = 4;
@@ -62,8 +63,8 @@ struct VaeConfig {
   int64_t Factor() const { return int64_t{1} << (block_out_channels.size() - 1); }
 };
 
-/// How noise grows over the training timesteps: betas run from `beta_start` to `beta_end`, linearly, or linearly in
-/// their square roots.
+/// How noise grows over the training timesteps: betas run from `beta_start` to `beta_end`,
+/// linearly, or linearly in their square roots.
 struct NoiseScheduleConfig {
   enum class Betas { kLinear, kScaledLinear };
   Betas beta_schedule = Betas::kScaledLinear;
@@ -72,18 +73,21 @@ struct NoiseScheduleConfig {
   int64_t num_train_timesteps = 1000;
 };
 
-/// scheduler/scheduler_config.json: the noise schedule, and whether the UNet predicts velocity instead of noise.
+/// scheduler/scheduler_config.json: the noise schedule, and whether the UNet predicts velocity
+/// instead of noise.
 struct SchedulerConfig {
   NoiseScheduleConfig noise_schedule;
   bool v_prediction = false;
 };
 
-/// Parse one config file each. `json` is its text, `name` stands in messages. InvalidArgument names every key that is
-/// missing, of the wrong type or of a value that this program does not support, with what is supported. Keys that
-/// nothing here depends on are ignored; absent keys have the defaults of diffusers 0.36 and transformers 4.57.
+/// Parse one config file each. `json` is its text, `name` stands in messages. InvalidArgument names
+/// every key that is missing, of the wrong type or of a value that this program does not support,
+/// with what is supported. Keys that nothing here depends on are ignored; absent keys have the
+/// defaults of diffusers 0.36 and transformers 4.57.
 absl::StatusOr<ClipConfig> ParseClipConfig(const std::string& json, const std::string& name);
 absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::string& name);
 absl::StatusOr<VaeConfig> ParseVaeConfig(const std::string& json, const std::string& name);
-absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json, const std::string& name);
+absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json,
+                                                     const std::string& name);
 
 }  // namespace neolog::diffusion

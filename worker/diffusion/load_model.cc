@@ -1,15 +1,15 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/tensor.h>
+#include <fmt/format.h>
+
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
-
-#include <ATen/core/grad_mode.h>
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/tensor.h>
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
 
 #include "worker/diffusion/config.h"
 #include "worker/diffusion/model.h"
@@ -42,8 +42,10 @@ at::ScalarType TypeOf(Precision precision) {
 absl::StatusOr<std::string> ReadText(const fs::path& path) {
   std::error_code error;
   const uintmax_t size = fs::file_size(path, error);
-  if (error) return NotFound(fmt::format("'{}' cannot be read: {}", path.string(), error.message()));
-  if (size > kMaxConfigBytes) return InvalidArgument(fmt::format("'{}' has {} bytes: no configuration", path.string(), size));
+  if (error)
+    return NotFound(fmt::format("'{}' cannot be read: {}", path.string(), error.message()));
+  if (size > kMaxConfigBytes)
+    return InvalidArgument(fmt::format("'{}' has {} bytes: no configuration", path.string(), size));
   std::ifstream in(path, std::ios::binary);
   std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (!in.good() && !in.eof()) return DataLoss(fmt::format("'{}' cannot be read", path.string()));
@@ -59,28 +61,35 @@ absl::StatusOr<std::string> WeightsFile(const fs::path& folder, const std::strin
   }
   const fs::path expected = folder / (stem + ".safetensors");
   if (fs::exists(folder / (stem + ".safetensors.index.json"), error)) {
-    return NotFound(fmt::format("'{}' is missing: the weights are split into several files; save them in one "
-                                "(save_pretrained(..., max_shard_size=\"20GB\"))", expected.string()));
+    return NotFound(
+        fmt::format("'{}' is missing: the weights are split into several files; save them in one "
+                    "(save_pretrained(..., max_shard_size=\"20GB\"))",
+                    expected.string()));
   }
-  if (fs::exists(folder / (stem + ".bin"), error) || fs::exists(folder / "pytorch_model.bin", error)) {
-    return NotFound(fmt::format("'{}' is missing: the weights are a pickle (.bin); save them as safetensors "
-                                "(save_pretrained(..., safe_serialization=True))", expected.string()));
+  if (fs::exists(folder / (stem + ".bin"), error) ||
+      fs::exists(folder / "pytorch_model.bin", error)) {
+    return NotFound(
+        fmt::format("'{}' is missing: the weights are a pickle (.bin); save them as safetensors "
+                    "(save_pretrained(..., safe_serialization=True))",
+                    expected.string()));
   }
   return NotFound(fmt::format("'{}' is missing", expected.string()));
 }
 
-// The tokenizer's own start and end tokens, which text_encoder/config.json of old checkpoints does not tell.
+// The tokenizer's own start and end tokens, which text_encoder/config.json of old checkpoints does
+// not tell.
 absl::Status ReadSpecialTokens(const fs::path& vocab, ModelInfo& info) {
   std::error_code error;
   if (!fs::exists(vocab, error)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, ReadText(vocab));
   const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  for (auto [token, id] : {std::pair("<|startoftext|>", &info.start_token), std::pair("<|endoftext|>", &info.end_token)}) {
+  for (auto [token, id] : {std::pair("<|startoftext|>", &info.start_token),
+                           std::pair("<|endoftext|>", &info.end_token)}) {
     const auto it = json.is_object() ? json.find(token) : json.end();
     if (it == json.end() || !it->is_number_integer() || it->get<int64_t>() < 0 ||
         it->get<int64_t>() >= info.vocabulary) {
-      return InvalidArgument(fmt::format("'{}': \"{}\" has no id below the vocabulary's {}", vocab.string(), token,
-                                         info.vocabulary));
+      return InvalidArgument(fmt::format("'{}': \"{}\" has no id below the vocabulary's {}",
+                                         vocab.string(), token, info.vocabulary));
     }
     *id = it->get<int64_t>();
   }
@@ -107,13 +116,15 @@ class FolderModel : public Model {
     return parts_.text_encoder->Embed(at::tensor(at::ArrayRef<int64_t>(ids), at::kLong)).cpu();
   }
 
-  at::Tensor EncodeText(const at::Tensor& input_ids, const at::Tensor& slots, const at::Tensor& rows) const override {
+  at::Tensor EncodeText(const at::Tensor& input_ids, const at::Tensor& slots,
+                        const at::Tensor& rows) const override {
     return parts_.text_encoder->forward(input_ids, slots, rows).to(parts_.compute);
   }
 
   at::Tensor PredictNoise(const at::Tensor& latents, const at::Tensor& timesteps,
                           const at::Tensor& text) const override {
-    return parts_.unet->forward(In(latents, parts_.compute), timesteps.to(parts_.device), text).to(at::kFloat);
+    return parts_.unet->forward(In(latents, parts_.compute), timesteps.to(parts_.device), text)
+        .to(at::kFloat);
   }
 
   std::pair<at::Tensor, at::Tensor> EncodeImage(const at::Tensor& pixels) const override {
@@ -124,26 +135,32 @@ class FolderModel : public Model {
 
   at::Tensor DecodeLatents(const at::Tensor& latents) const override {
     const at::NoGradGuard no_grad;
-    return parts_.vae->decode(In(latents / parts_.info.scaling_factor, parts_.vae_type)).to(at::kFloat);
+    return parts_.vae->decode(In(latents / parts_.info.scaling_factor, parts_.vae_type))
+        .to(at::kFloat);
   }
 
   const at::Tensor& AlphasCumprod() const override { return parts_.alphas_cumprod; }
 
  private:
-  at::Tensor In(const at::Tensor& x, at::ScalarType type) const { return x.to(x.options().dtype(type).device(parts_.device)); }
+  at::Tensor In(const at::Tensor& x, at::ScalarType type) const {
+    return x.to(x.options().dtype(type).device(parts_.device));
+  }
 
   Parts parts_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelOptions& options) {
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
+                                                 const ModelOptions& options) {
   const fs::path root(path);
   std::error_code error;
   if (!fs::exists(root, error)) return NotFound(fmt::format("model '{}' does not exist", path));
   if (!fs::is_directory(root, error)) {
-    return InvalidArgument(fmt::format("model '{}' is a file; a diffusers folder is expected (with unet/, vae/, "
-                                       "text_encoder/, tokenizer/ and scheduler/)", path));
+    return InvalidArgument(
+        fmt::format("model '{}' is a file; a diffusers folder is expected (with unet/, vae/, "
+                    "text_encoder/, tokenizer/ and scheduler/)",
+                    path));
   }
 
   Parts parts;
@@ -156,13 +173,16 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const 
   const auto name = [&](const char* file) { return (root / file).string(); };
   ASSIGN_OR_RETURN(std::string text, config_text("model_index.json"));
   const auto index = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!index.is_object()) return InvalidArgument(fmt::format("'{}': it is not a JSON object", name("model_index.json")));
+  if (!index.is_object())
+    return InvalidArgument(fmt::format("'{}': it is not a JSON object", name("model_index.json")));
   const std::string pipeline = index.contains("_class_name") && index["_class_name"].is_string()
-                                   ? index["_class_name"].get<std::string>() : std::string("none");
+                                   ? index["_class_name"].get<std::string>()
+                                   : std::string("none");
   if (pipeline.rfind("StableDiffusion", 0) != 0 || pipeline.rfind("StableDiffusionXL", 0) == 0 ||
       pipeline.rfind("StableDiffusion3", 0) == 0) {
-    return InvalidArgument(fmt::format("'{}': '_class_name' is {}; supported: StableDiffusionPipeline (SD 1.x and 2.x)",
-                                       name("model_index.json"), pipeline));
+    return InvalidArgument(fmt::format(
+        "'{}': '_class_name' is {}; supported: StableDiffusionPipeline (SD 1.x and 2.x)",
+        name("model_index.json"), pipeline));
   }
   ASSIGN_OR_RETURN(text, config_text("text_encoder/config.json"));
   ASSIGN_OR_RETURN(const ClipConfig clip, ParseClipConfig(text, name("text_encoder/config.json")));
@@ -174,14 +194,16 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const 
   ASSIGN_OR_RETURN(const SchedulerConfig scheduler,
                    ParseSchedulerConfig(text, name("scheduler/scheduler_config.json")));
   if (unet.cross_attention_dim != clip.hidden_size) {
-    return InvalidArgument(fmt::format("'{}': 'cross_attention_dim' is {}, but the text encoder's 'hidden_size' is {}",
-                                       name("unet/config.json"), unet.cross_attention_dim, clip.hidden_size));
+    return InvalidArgument(
+        fmt::format("'{}': 'cross_attention_dim' is {}, but the text encoder's 'hidden_size' is {}",
+                    name("unet/config.json"), unet.cross_attention_dim, clip.hidden_size));
   }
   if (unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels) {
     return InvalidArgument(fmt::format(
-        "'{}': 'in_channels' is {} and 'out_channels' is {}, but the VAE has {} 'latent_channels' (inpainting and "
-        "upscaling models are not supported)", name("unet/config.json"), unet.in_channels, unet.out_channels,
-        vae.latent_channels));
+        "'{}': 'in_channels' is {} and 'out_channels' is {}, but the VAE has {} 'latent_channels' "
+        "(inpainting and "
+        "upscaling models are not supported)",
+        name("unet/config.json"), unet.in_channels, unet.out_channels, vae.latent_channels));
   }
 
   parts.info.text_width = clip.hidden_size;
@@ -194,13 +216,16 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const 
   parts.info.latent_factor = vae.Factor();
   parts.info.sample_size = unet.sample_size;
   parts.info.scaling_factor = vae.scaling_factor;
-  parts.info.prediction = scheduler.v_prediction ? PredictionType::kVPrediction : PredictionType::kEpsilon;
+  parts.info.prediction =
+      scheduler.v_prediction ? PredictionType::kVPrediction : PredictionType::kEpsilon;
   parts.info.noise_schedule = scheduler.noise_schedule;
 
   // All files are looked for before any is read: what is missing is said at once.
   ASSIGN_OR_RETURN(const std::string clip_file, WeightsFile(root / "text_encoder", "model"));
-  ASSIGN_OR_RETURN(const std::string unet_file, WeightsFile(root / "unet", "diffusion_pytorch_model"));
-  ASSIGN_OR_RETURN(const std::string vae_file, WeightsFile(root / "vae", "diffusion_pytorch_model"));
+  ASSIGN_OR_RETURN(const std::string unet_file,
+                   WeightsFile(root / "unet", "diffusion_pytorch_model"));
+  ASSIGN_OR_RETURN(const std::string vae_file,
+                   WeightsFile(root / "vae", "diffusion_pytorch_model"));
 
   RETURN_IF_ERROR(CallTorch(fmt::format("loading model '{}'", path), [&]() -> absl::Status {
     const at::NoGradGuard no_grad;
@@ -210,7 +235,8 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const 
     RETURN_IF_ERROR(clip_weights->Finish({"embeddings.position_ids", "text_projection.weight"}));
 
     ASSIGN_OR_RETURN(const auto unet_weights, WeightMap::Open(unet_file));
-    parts.unet.emplace(WeightReader(*unet_weights, parts.compute, parts.device), unet, options.attention);
+    parts.unet.emplace(WeightReader(*unet_weights, parts.compute, parts.device), unet,
+                       options.attention);
     RETURN_IF_ERROR(unet_weights->Finish({}));
 
     ASSIGN_OR_RETURN(const auto vae_weights, WeightMap::Open(vae_file));

@@ -1,11 +1,11 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/base/status.h"
 #include "worker/diffusion/config.h"
@@ -15,9 +15,10 @@ namespace neolog::diffusion {
 /// The number format the frozen model computes in.
 enum class Precision { kFloat32, kBFloat16, kFloat16 };
 
-/// How the attention of the UNet is computed. kMatmul always forms the scores: memory grows with the square of the
-/// positions. kFlash uses libtorch's fused kernel where the scores are large (its memory is linear in the positions) and
-/// forms them where they are small, which is faster there; see Attention in layers.h. The text encoder forms them always.
+/// How the attention of the UNet is computed. kMatmul always forms the scores: memory grows with
+/// the square of the positions. kFlash uses libtorch's fused kernel where the scores are large (its
+/// memory is linear in the positions) and forms them where they are small, which is faster there;
+/// see Attention in layers.h. The text encoder forms them always.
 enum class AttentionKernel { kMatmul, kFlash };
 
 struct ModelOptions {
@@ -32,21 +33,22 @@ enum class PredictionType { kEpsilon, kVPrediction };
 
 /// Sizes, all read from config.json files and weight shapes.
 struct ModelInfo {
-  int64_t text_width = 0;        // D: width of token embeddings
-  int64_t text_positions = 0;    // T: 77
+  int64_t text_width = 0;      // D: width of token embeddings
+  int64_t text_positions = 0;  // T: 77
   int64_t vocabulary = 0;
   int64_t start_token = 0;
   int64_t end_token = 0;
   int64_t latent_channels = 4;
-  int64_t latent_factor = 8;     // pixels per latent position
-  int64_t sample_size = 0;       // the UNet's own latent side
+  int64_t latent_factor = 8;  // pixels per latent position
+  int64_t sample_size = 0;    // the UNet's own latent side
   double scaling_factor = 0.18215;
   PredictionType prediction = PredictionType::kEpsilon;
   NoiseScheduleConfig noise_schedule;  // for samplers; training uses AlphasCumprod
 };
 
-/// A frozen Stable Diffusion 1.x model. No weight requires a gradient; the only gradient that flows is to `rows`. Calls
-/// are not thread-safe. Errors of libtorch (shapes, out of memory) come back as Status at the one door in torch_support.
+/// A frozen Stable Diffusion 1.x model. No weight requires a gradient; the only gradient that flows
+/// is to `rows`. Calls are not thread-safe. Errors of libtorch (shapes, out of memory) come back as
+/// Status at the one door in torch_support.
 class Model {
  public:
   virtual ~Model() = default;
@@ -55,29 +57,33 @@ class Model {
   /// Token embeddings of the vocabulary, [n, D] float32, for `ids`: what rows start from.
   virtual at::Tensor TokenEmbeddings(const std::vector<int64_t>& ids) const = 0;
 
-  /// The text encoder's output as the UNet gets it, [B, T, C] in the compute dtype. `input_ids` [B, T] int64; `slots`
-  /// [B, T] int64: -1 keeps the ordinary token, r >= 0 puts learned row r there. `rows` is [K, D] float32 shared by the
-  /// batch, or [B, K, D] float32 with a copy per sample; gradients flow to it when it requires them.
+  /// The text encoder's output as the UNet gets it, [B, T, C] in the compute dtype. `input_ids` [B,
+  /// T] int64; `slots` [B, T] int64: -1 keeps the ordinary token, r >= 0 puts learned row r there.
+  /// `rows` is [K, D] float32 shared by the batch, or [B, K, D] float32 with a copy per sample;
+  /// gradients flow to it when it requires them.
   virtual at::Tensor EncodeText(const at::Tensor& input_ids, const at::Tensor& slots,
                                 const at::Tensor& rows) const = 0;
 
-  /// The UNet's prediction, [B, 4, h, w] float32. `latents` [B, 4, h, w] float32 (cast inside), `timesteps` [B] float32
-  /// or int64, `text` from EncodeText.
+  /// The UNet's prediction, [B, 4, h, w] float32. `latents` [B, 4, h, w] float32 (cast inside),
+  /// `timesteps` [B] float32 or int64, `text` from EncodeText.
   virtual at::Tensor PredictNoise(const at::Tensor& latents, const at::Tensor& timesteps,
                                   const at::Tensor& text) const = 0;
 
-  /// Posterior of pictures [N, 3, H, W] float32 in [-1, 1]: mean and logvar [N, 4, h, w] float32, unscaled, logvar clamped
-  /// to [-30, 20].
+  /// Posterior of pictures [N, 3, H, W] float32 in [-1, 1]: mean and logvar [N, 4, h, w] float32,
+  /// unscaled, logvar clamped to [-30, 20].
   virtual std::pair<at::Tensor, at::Tensor> EncodeImage(const at::Tensor& pixels) const = 0;
 
   /// Pictures [N, 3, H, W] float32, not clamped, of scaled latents [N, 4, h, w] float32.
   virtual at::Tensor DecodeLatents(const at::Tensor& latents) const = 0;
 
-  /// Cumulative products of 1 - beta over the timesteps, [1000] float32, from the model's scheduler configuration.
+  /// Cumulative products of 1 - beta over the timesteps, [1000] float32, from the model's scheduler
+  /// configuration.
   virtual const at::Tensor& AlphasCumprod() const = 0;
 };
 
-/// Loads a diffusers folder. NotFound, InvalidArgument and DataLoss name the file, key and byte offset.
-absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path, const ModelOptions& options);
+/// Loads a diffusers folder. NotFound, InvalidArgument and DataLoss name the file, key and byte
+/// offset.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
+                                                 const ModelOptions& options);
 
 }  // namespace neolog::diffusion

@@ -1,11 +1,11 @@
 #include "worker/diffusion/noise_schedule.h"
 
-#include <cmath>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cumprod.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/linspace.h>
+
+#include <cmath>
 
 namespace neolog::diffusion {
 namespace {
@@ -36,21 +36,23 @@ std::vector<double> AlphasCumprodExact(const NoiseScheduleConfig& config) {
   alphas.reserve(config.num_train_timesteps);
   double product = 1;
   for (int64_t i = 0; i < config.num_train_timesteps; ++i) {
-    const double x = i + 1 == config.num_train_timesteps ? end : start + step * static_cast<double>(i);
+    const double x =
+        i + 1 == config.num_train_timesteps ? end : start + step * static_cast<double>(i);
     product *= 1 - (scaled ? x * x : x);
     alphas.push_back(product);
   }
   return alphas;
 }
 
-at::Tensor AddNoise(const at::Tensor& alphas_cumprod, const at::Tensor& latents, const at::Tensor& noise,
-                    const at::Tensor& timesteps) {
+at::Tensor AddNoise(const at::Tensor& alphas_cumprod, const at::Tensor& latents,
+                    const at::Tensor& noise, const at::Tensor& timesteps) {
   const at::Tensor a = AtTimesteps(alphas_cumprod, timesteps);
   return a.sqrt() * latents + (1.0 - a).sqrt() * noise;
 }
 
-at::Tensor TrainingTarget(PredictionType prediction, const at::Tensor& alphas_cumprod, const at::Tensor& latents,
-                          const at::Tensor& noise, const at::Tensor& timesteps) {
+at::Tensor TrainingTarget(PredictionType prediction, const at::Tensor& alphas_cumprod,
+                          const at::Tensor& latents, const at::Tensor& noise,
+                          const at::Tensor& timesteps) {
   if (prediction == PredictionType::kEpsilon) return noise;
   const at::Tensor a = AtTimesteps(alphas_cumprod, timesteps);
   return a.sqrt() * noise - (1.0 - a).sqrt() * latents;

@@ -26,7 +26,9 @@ at::Tensor ResnetBlock2D::forward(const at::Tensor& x, const at::Tensor& temb) c
 Upsample2D::Upsample2D(const WeightReader& reader, int64_t channels)
     : conv(reader / "conv", channels, channels, 3, 1, 1) {}
 
-at::Tensor Upsample2D::forward(const at::Tensor& x) const { return forward(x, 2 * x.size(2), 2 * x.size(3)); }
+at::Tensor Upsample2D::forward(const at::Tensor& x) const {
+  return forward(x, 2 * x.size(2), 2 * x.size(3));
+}
 
 at::Tensor Upsample2D::forward(const at::Tensor& x, int64_t height, int64_t width) const {
   return conv.forward(at::upsample_nearest2d(x, {height, width}));

@@ -1,15 +1,15 @@
 #pragma once
 
-#include <optional>
-
 #include <ATen/core/Tensor.h>
+
+#include <optional>
 
 #include "worker/diffusion/layers.h"
 
 namespace neolog::diffusion {
 
-/// ResnetBlock2D of diffusers: two normalised convolutions around a shortcut, with the timestep added between them. The
-/// UNet and the VAE are made of it.
+/// ResnetBlock2D of diffusers: two normalised convolutions around a shortcut, with the timestep
+/// added between them. The UNet and the VAE are made of it.
 class ResnetBlock2D {
  public:
   struct Options {
@@ -21,7 +21,8 @@ class ResnetBlock2D {
   };
   ResnetBlock2D(const WeightReader& reader, const Options& options);
 
-  /// x [N, in, h, w] -> [N, out, h, w]. `temb` [N, temb] is the timestep embedding after SiLU, undefined without one.
+  /// x [N, in, h, w] -> [N, out, h, w]. `temb` [N, temb] is the timestep embedding after SiLU,
+  /// undefined without one.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& temb = {}) const;
 
  private:

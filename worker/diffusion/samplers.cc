@@ -1,24 +1,26 @@
 #include "worker/diffusion/samplers.h"
 
-#include <algorithm>
-#include <cmath>
-#include <utility>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "worker/diffusion/noise_schedule.h"
 
 namespace neolog::diffusion {
 namespace {
 
-// Noise levels of the training timesteps and the way between the two: linear in the logarithm of sigma.
+// Noise levels of the training timesteps and the way between the two: linear in the logarithm of
+// sigma.
 class SigmaTable {
  public:
   explicit SigmaTable(const NoiseScheduleConfig& config) {
-    for (const double a : AlphasCumprodExact(config)) log_sigmas_.push_back(std::log(std::sqrt((1 - a) / a)));
+    for (const double a : AlphasCumprodExact(config))
+      log_sigmas_.push_back(std::log(std::sqrt((1 - a) / a)));
   }
   double Sigma(double timestep) const {
     const auto low = static_cast<size_t>(std::floor(timestep));
@@ -28,8 +30,10 @@ class SigmaTable {
   }
   double Timestep(double sigma) const {
     const double x = std::log(sigma);
-    const auto above = std::upper_bound(log_sigmas_.begin(), log_sigmas_.end(), x) - log_sigmas_.begin();
-    const auto low = std::clamp<int64_t>(above - 1, 0, static_cast<int64_t>(log_sigmas_.size()) - 2);
+    const auto above =
+        std::upper_bound(log_sigmas_.begin(), log_sigmas_.end(), x) - log_sigmas_.begin();
+    const auto low =
+        std::clamp<int64_t>(above - 1, 0, static_cast<int64_t>(log_sigmas_.size()) - 2);
     const double weight =
         std::clamp((log_sigmas_[low] - x) / (log_sigmas_[low] - log_sigmas_[low + 1]), 0.0, 1.0);
     return static_cast<double>(low) + weight;
@@ -47,11 +51,14 @@ at::Tensor Guide(const at::Tensor& unconditional, const at::Tensor& conditional,
 class EulerAncestral : public Sampler {
  public:
   explicit EulerAncestral(const SamplerOptions& options)
-      : table_(options.noise_schedule), prediction_(options.prediction), eta_(options.eta.value_or(1.0)) {
+      : table_(options.noise_schedule),
+        prediction_(options.prediction),
+        eta_(options.eta.value_or(1.0)) {
     const double last = static_cast<double>(options.noise_schedule.num_train_timesteps - 1);
     for (int i = 0; i < options.steps; ++i) {
       // linspace(last, 0, steps); a single step starts at the top.
-      const double t = options.steps == 1 ? last : last * (options.steps - 1 - i) / (options.steps - 1);
+      const double t =
+          options.steps == 1 ? last : last * (options.steps - 1 - i) / (options.steps - 1);
       sigmas_.push_back(table_.Sigma(t));
     }
     sigmas_.push_back(0);
@@ -68,12 +75,14 @@ class EulerAncestral : public Sampler {
     at::Tensor x = noise(0) * sigmas_[0];
     for (int i = 0; i < steps(); ++i) {
       const double sigma = sigmas_[i], next = sigmas_[i + 1];
-      const GuidedPrediction raw = predict(x / std::sqrt(sigma * sigma + 1), table_.Timestep(sigma));
+      const GuidedPrediction raw =
+          predict(x / std::sqrt(sigma * sigma + 1), table_.Timestep(sigma));
       const at::Tensor denoised =
           Guide(Denoised(x, raw.unconditional, sigma), Denoised(x, raw.conditional, sigma), cfg);
-      const double up = next == 0 ? 0
-                                  : std::min(next, eta_ * std::sqrt(next * next * (sigma * sigma - next * next) /
-                                                                    (sigma * sigma)));
+      const double up =
+          next == 0 ? 0
+                    : std::min(next, eta_ * std::sqrt(next * next * (sigma * sigma - next * next) /
+                                                      (sigma * sigma)));
       const double down = std::sqrt(next * next - up * up);
       x = x + (x - denoised) / sigma * (down - sigma);
       if (up > 0) x = x + noise(i + 1) * up;
@@ -121,12 +130,15 @@ class Ddim : public Sampler {
     at::Tensor x = noise(0);
     for (int i = 0; i < steps(); ++i) {
       const double a = alphas_[static_cast<size_t>(timesteps_[i])];
-      const double previous = i + 1 < steps() ? alphas_[static_cast<size_t>(timesteps_[i + 1])] : alphas_[0];
+      const double previous =
+          i + 1 < steps() ? alphas_[static_cast<size_t>(timesteps_[i + 1])] : alphas_[0];
       const GuidedPrediction raw = predict(x, timesteps_[i]);
-      const at::Tensor epsilon = Guide(Noise(x, raw.unconditional, a), Noise(x, raw.conditional, a), cfg);
+      const at::Tensor epsilon =
+          Guide(Noise(x, raw.unconditional, a), Noise(x, raw.conditional, a), cfg);
       const double sigma = eta_ * std::sqrt((1 - previous) / (1 - a) * (1 - a / previous));
       const at::Tensor start = (x - std::sqrt(1 - a) * epsilon) / std::sqrt(a);
-      x = std::sqrt(previous) * start + std::sqrt(std::max(0.0, 1 - previous - sigma * sigma)) * epsilon;
+      x = std::sqrt(previous) * start +
+          std::sqrt(std::max(0.0, 1 - previous - sigma * sigma)) * epsilon;
       if (sigma > 0) x = x + sigma * noise(i + 1);
       if (progress && !progress(i + 1, steps())) break;
     }
@@ -135,7 +147,8 @@ class Ddim : public Sampler {
 
  private:
   at::Tensor Noise(const at::Tensor& x, const at::Tensor& raw, double a) const {
-    return prediction_ == PredictionType::kEpsilon ? raw : std::sqrt(a) * raw + std::sqrt(1 - a) * x;
+    return prediction_ == PredictionType::kEpsilon ? raw
+                                                   : std::sqrt(a) * raw + std::sqrt(1 - a) * x;
   }
 
   std::vector<double> alphas_;
@@ -152,9 +165,10 @@ const std::vector<std::string>& SamplerNames() {
 }
 
 absl::StatusOr<std::unique_ptr<Sampler>> MakeSampler(const SamplerOptions& options) {
-  if (std::find(SamplerNames().begin(), SamplerNames().end(), options.name) == SamplerNames().end()) {
-    return InvalidArgument(
-        fmt::format("sampler '{}' is not known; known: {}", options.name, fmt::join(SamplerNames(), ", ")));
+  if (std::find(SamplerNames().begin(), SamplerNames().end(), options.name) ==
+      SamplerNames().end()) {
+    return InvalidArgument(fmt::format("sampler '{}' is not known; known: {}", options.name,
+                                       fmt::join(SamplerNames(), ", ")));
   }
   if (options.steps < 1 || options.steps > options.noise_schedule.num_train_timesteps) {
     return InvalidArgument(fmt::format("steps is {}; expected 1 to {}", options.steps,

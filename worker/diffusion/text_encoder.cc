@@ -53,11 +53,12 @@ at::Tensor ClipEncoderLayer::forward(const at::Tensor& x) const {
 }
 
 ClipTextEncoder::ClipTextEncoder(const WeightReader& reader, const ClipConfig& config)
-    : token_embedding(
-          (TextModel(reader) / "embeddings" / "token_embedding").Get("weight", {config.vocab_size, config.hidden_size})),
+    : token_embedding((TextModel(reader) / "embeddings" / "token_embedding")
+                          .Get("weight", {config.vocab_size, config.hidden_size})),
       position_embedding((TextModel(reader) / "embeddings" / "position_embedding")
                              .Get("weight", {config.max_position_embeddings, config.hidden_size})),
-      final_layer_norm(TextModel(reader) / "final_layer_norm", config.hidden_size, config.layer_norm_eps) {
+      final_layer_norm(TextModel(reader) / "final_layer_norm", config.hidden_size,
+                       config.layer_norm_eps) {
   const WeightReader list = TextModel(reader) / "encoder" / "layers";
   layers.reserve(config.num_hidden_layers);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(list / i, config);
@@ -65,11 +66,12 @@ ClipTextEncoder::ClipTextEncoder(const WeightReader& reader, const ClipConfig& c
 
 at::Tensor ClipTextEncoder::forward(const at::Tensor& input_ids, const at::Tensor& slots,
                                     const at::Tensor& rows) const {
-  TORCH_CHECK(input_ids.dim() == 2 && input_ids.sizes() == slots.sizes(), "input_ids and slots are [B, T]; got ",
-              input_ids.sizes(), " and ", slots.sizes());
-  const int64_t batch = input_ids.size(0), positions = input_ids.size(1), width = token_embedding.size(1);
-  TORCH_CHECK(positions <= position_embedding.size(0), "a prompt of ", positions, " positions; the encoder has ",
-              position_embedding.size(0));
+  TORCH_CHECK(input_ids.dim() == 2 && input_ids.sizes() == slots.sizes(),
+              "input_ids and slots are [B, T]; got ", input_ids.sizes(), " and ", slots.sizes());
+  const int64_t batch = input_ids.size(0), positions = input_ids.size(1),
+                width = token_embedding.size(1);
+  TORCH_CHECK(positions <= position_embedding.size(0), "a prompt of ", positions,
+              " positions; the encoder has ", position_embedding.size(0));
   TORCH_CHECK(rows.dim() >= 2 && rows.dim() <= 3 && rows.size(-1) == width &&
                   (rows.dim() == 2 || rows.size(0) == batch),
               "rows are [K, ", width, "] or [", batch, ", K, ", width, "]; got ", rows.sizes());
@@ -77,7 +79,8 @@ at::Tensor ClipTextEncoder::forward(const at::Tensor& input_ids, const at::Tenso
   // Ids below a slot are ignored whatever they are, so the table is asked for entry 0 there.
   const at::Tensor flat_slots = slots.reshape({-1});
   const at::Tensor ordinary = flat_slots.lt(0);
-  const at::Tensor ids = at::where(ordinary, input_ids.reshape({-1}), 0).to(token_embedding.device());
+  const at::Tensor ids =
+      at::where(ordinary, input_ids.reshape({-1}), 0).to(token_embedding.device());
   at::Tensor x = at::index_select(token_embedding, 0, ids);
 
   // Learned rows go to their positions by index: backward then gathers exactly those gradients.
@@ -85,9 +88,10 @@ at::Tensor ClipTextEncoder::forward(const at::Tensor& input_ids, const at::Tenso
   if (places.size(0) > 0) {
     const int64_t count = rows.size(-2);
     at::Tensor sources = at::index_select(flat_slots, 0, places);
-    TORCH_CHECK(sources.max().item<int64_t>() < count, "a slot names row ", sources.max().item<int64_t>(), " of ",
-                count);
-    if (rows.dim() == 3) sources = sources + places.div(positions, "floor") * count;  // the sample's own copy
+    TORCH_CHECK(sources.max().item<int64_t>() < count, "a slot names row ",
+                sources.max().item<int64_t>(), " of ", count);
+    if (rows.dim() == 3)
+      sources = sources + places.div(positions, "floor") * count;  // the sample's own copy
     const at::Tensor learned =
         at::index_select(rows.reshape({-1, width}), 0, sources.to(rows.device())).to(x.options());
     x = at::index_copy(x, 0, places.to(x.device()), learned);

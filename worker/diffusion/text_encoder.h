@@ -1,8 +1,8 @@
 #pragma once
 
-#include <vector>
-
 #include <ATen/core/Tensor.h>
+
+#include <vector>
 
 #include "worker/diffusion/config.h"
 #include "worker/diffusion/layers.h"
@@ -44,15 +44,17 @@ class ClipEncoderLayer {
   ClipMlp mlp;
 };
 
-/// CLIP's text model (CLIPTextModel of transformers) with learned rows spliced into its input by position.
+/// CLIP's text model (CLIPTextModel of transformers) with learned rows spliced into its input by
+/// position.
 class ClipTextEncoder {
  public:
   /// Accepts keys with and without the prefix "text_model.".
   ClipTextEncoder(const WeightReader& reader, const ClipConfig& config);
 
-  /// Hidden states after the final norm, [B, T, hidden_size], in the encoder's type. Arguments as Model::EncodeText;
-  /// T at most max_position_embeddings.
-  at::Tensor forward(const at::Tensor& input_ids, const at::Tensor& slots, const at::Tensor& rows) const;
+  /// Hidden states after the final norm, [B, T, hidden_size], in the encoder's type. Arguments as
+  /// Model::EncodeText; T at most max_position_embeddings.
+  at::Tensor forward(const at::Tensor& input_ids, const at::Tensor& slots,
+                     const at::Tensor& rows) const;
 
   /// The table's vectors of `ids` [n], [n, hidden_size].
   at::Tensor Embed(const at::Tensor& ids) const;

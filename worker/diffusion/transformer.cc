@@ -20,14 +20,16 @@ at::Tensor CrossAttention::forward(const at::Tensor& x, const at::Tensor& contex
 }
 
 FeedForward::FeedForward(const WeightReader& reader, int64_t width)
-    : proj(reader / "net" / 0 / "proj", width, 8 * width), out(reader / "net" / 2, 4 * width, width) {}
+    : proj(reader / "net" / 0 / "proj", width, 8 * width),
+      out(reader / "net" / 2, 4 * width, width) {}
 
 at::Tensor FeedForward::forward(const at::Tensor& x) const {
   const auto halves = proj.forward(x).chunk(2, -1);
   return out.forward(halves[0] * at::gelu(halves[1]));
 }
 
-BasicTransformerBlock::BasicTransformerBlock(const WeightReader& reader, const TransformerOptions& o)
+BasicTransformerBlock::BasicTransformerBlock(const WeightReader& reader,
+                                             const TransformerOptions& o)
     : norm1(reader / "norm1", o.channels, 1e-5),
       attn1(reader / "attn1", o.channels, o.channels, o),
       norm2(reader / "norm2", o.channels, 1e-5),
@@ -52,7 +54,8 @@ Transformer2DModel::Transformer2DModel(const WeightReader& reader, const Transfo
     proj_out_conv.emplace(reader / "proj_out", o.channels, o.channels, 1);
   }
   transformer_blocks.reserve(o.depth);
-  for (int64_t i = 0; i < o.depth; ++i) transformer_blocks.emplace_back(reader / "transformer_blocks" / i, o);
+  for (int64_t i = 0; i < o.depth; ++i)
+    transformer_blocks.emplace_back(reader / "transformer_blocks" / i, o);
 }
 
 at::Tensor Transformer2DModel::forward(const at::Tensor& x, const at::Tensor& text) const {

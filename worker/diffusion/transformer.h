@@ -1,9 +1,9 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <optional>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/diffusion/layers.h"
 
@@ -20,10 +20,12 @@ struct TransformerOptions {
   AttentionKernel kernel = AttentionKernel::kFlash;
 };
 
-/// Attention of the UNet: queries from x, keys and values from `context` (x itself for self-attention).
+/// Attention of the UNet: queries from x, keys and values from `context` (x itself for
+/// self-attention).
 class CrossAttention {
  public:
-  CrossAttention(const WeightReader& reader, int64_t width, int64_t context_width, const TransformerOptions& options);
+  CrossAttention(const WeightReader& reader, int64_t width, int64_t context_width,
+                 const TransformerOptions& options);
   /// x [B, T, width], context [B, S, context_width] -> [B, T, width].
   at::Tensor forward(const at::Tensor& x, const at::Tensor& context) const;
 
@@ -43,7 +45,8 @@ class FeedForward {
   Linear proj, out;
 };
 
-/// Self-attention, cross-attention to the text, feed-forward; each behind a norm and added to its input.
+/// Self-attention, cross-attention to the text, feed-forward; each behind a norm and added to its
+/// input.
 class BasicTransformerBlock {
  public:
   BasicTransformerBlock(const WeightReader& reader, const TransformerOptions& options);

@@ -1,8 +1,5 @@
 #include "worker/diffusion/unet.h"
 
-#include <cmath>
-#include <utility>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -11,17 +8,25 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
 
+#include <cmath>
+#include <utility>
+
 namespace neolog::diffusion {
 namespace {
 
 int64_t TimeWidth(const UNetConfig& config) { return 4 * config.block_out_channels[0]; }
 
 ResnetBlock2D::Options ResnetOptions(const UNetConfig& config, int64_t in, int64_t out) {
-  return {.in = in, .out = out, .groups = config.norm_num_groups, .eps = config.norm_eps, .temb = TimeWidth(config)};
+  return {.in = in,
+          .out = out,
+          .groups = config.norm_num_groups,
+          .eps = config.norm_eps,
+          .temb = TimeWidth(config)};
 }
 
 // `level` counts blocks from the largest map down.
-TransformerOptions AttentionOptions(const UNetConfig& config, size_t level, AttentionKernel kernel) {
+TransformerOptions AttentionOptions(const UNetConfig& config, size_t level,
+                                    AttentionKernel kernel) {
   return {.channels = config.block_out_channels[level],
           .heads = config.num_attention_heads[level],
           .depth = config.transformer_layers_per_block[level],
@@ -33,7 +38,8 @@ TransformerOptions AttentionOptions(const UNetConfig& config, size_t level, Atte
 
 }  // namespace
 
-DownBlock::DownBlock(const WeightReader& reader, const UNetConfig& config, size_t index, AttentionKernel kernel) {
+DownBlock::DownBlock(const WeightReader& reader, const UNetConfig& config, size_t index,
+                     AttentionKernel kernel) {
   const int64_t out = config.block_out_channels[index];
   const int64_t in = index == 0 ? out : config.block_out_channels[index - 1];
   for (int64_t i = 0; i < config.layers_per_block[index]; ++i) {
@@ -69,11 +75,13 @@ MidBlock::MidBlock(const WeightReader& reader, const UNetConfig& config, Attenti
   attentions.emplace_back(reader / "attentions" / 0, AttentionOptions(config, last, kernel));
 }
 
-at::Tensor MidBlock::forward(const at::Tensor& x, const at::Tensor& temb, const at::Tensor& text) const {
+at::Tensor MidBlock::forward(const at::Tensor& x, const at::Tensor& temb,
+                             const at::Tensor& text) const {
   return resnets[1].forward(attentions[0].forward(resnets[0].forward(x, temb), text), temb);
 }
 
-UpBlock::UpBlock(const WeightReader& reader, const UNetConfig& config, size_t index, AttentionKernel kernel) {
+UpBlock::UpBlock(const WeightReader& reader, const UNetConfig& config, size_t index,
+                 AttentionKernel kernel) {
   // Block 0 is the lowest; it mirrors down block `level`.
   const size_t level = config.block_out_channels.size() - 1 - index;
   const int64_t out = config.block_out_channels[level];
@@ -105,10 +113,13 @@ at::Tensor UpBlock::forward(at::Tensor x, const at::Tensor& temb, const at::Tens
 UNet::UNet(const WeightReader& reader, const UNetConfig& config, AttentionKernel kernel)
     : config_(config),
       conv_in(reader / "conv_in", config.in_channels, config.block_out_channels[0], 3, 1, 1),
-      time_embedding_linear_1(reader / "time_embedding" / "linear_1", config.block_out_channels[0], TimeWidth(config)),
-      time_embedding_linear_2(reader / "time_embedding" / "linear_2", TimeWidth(config), TimeWidth(config)),
+      time_embedding_linear_1(reader / "time_embedding" / "linear_1", config.block_out_channels[0],
+                              TimeWidth(config)),
+      time_embedding_linear_2(reader / "time_embedding" / "linear_2", TimeWidth(config),
+                              TimeWidth(config)),
       mid_block(reader / "mid_block", config, kernel),
-      conv_norm_out(reader / "conv_norm_out", config.norm_num_groups, config.block_out_channels[0], config.norm_eps),
+      conv_norm_out(reader / "conv_norm_out", config.norm_num_groups, config.block_out_channels[0],
+                    config.norm_eps),
       conv_out(reader / "conv_out", config.block_out_channels[0], config.out_channels, 3, 1, 1) {
   for (size_t i = 0; i < config.block_out_channels.size(); ++i) {
     down_blocks.emplace_back(reader / "down_blocks" / static_cast<int64_t>(i), config, i, kernel);
@@ -116,9 +127,10 @@ UNet::UNet(const WeightReader& reader, const UNetConfig& config, AttentionKernel
   }
 }
 
-at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& text) const {
-  const at::Tensor sinusoids = TimestepEmbedding(timesteps, config_.block_out_channels[0], config_.flip_sin_to_cos,
-                                                 config_.freq_shift);
+at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& timesteps,
+                         const at::Tensor& text) const {
+  const at::Tensor sinusoids = TimestepEmbedding(timesteps, config_.block_out_channels[0],
+                                                 config_.flip_sin_to_cos, config_.freq_shift);
   const at::Tensor embedding = time_embedding_linear_2.forward(
       at::silu(time_embedding_linear_1.forward(sinusoids.to(x.scalar_type()))));
   const at::Tensor temb = at::silu(embedding);  // every block would do this first
@@ -131,9 +143,11 @@ at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& timesteps, const
   return conv_out.forward(at::silu(conv_norm_out.forward(h)));
 }
 
-at::Tensor TimestepEmbedding(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos, double freq_shift) {
+at::Tensor TimestepEmbedding(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos,
+                             double freq_shift) {
   const int64_t half = width / 2;
-  at::Tensor exponent = at::arange(0, half, timesteps.options().dtype(at::kFloat)) * -std::log(10000.0);
+  at::Tensor exponent =
+      at::arange(0, half, timesteps.options().dtype(at::kFloat)) * -std::log(10000.0);
   exponent = exponent / (static_cast<double>(half) - freq_shift);
   const at::Tensor angles = timesteps.to(at::kFloat).unsqueeze(1) * at::exp(exponent).unsqueeze(0);
   const at::Tensor sine = at::sin(angles), cosine = at::cos(angles);

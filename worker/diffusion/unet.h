@@ -1,9 +1,9 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <optional>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/diffusion/config.h"
 #include "worker/diffusion/resnet.h"
@@ -14,9 +14,11 @@ namespace neolog::diffusion {
 /// DownBlock2D and CrossAttnDownBlock2D: layers that keep what they give for the way up.
 class DownBlock {
  public:
-  DownBlock(const WeightReader& reader, const UNetConfig& config, size_t index, AttentionKernel kernel);
+  DownBlock(const WeightReader& reader, const UNetConfig& config, size_t index,
+            AttentionKernel kernel);
   /// Appends every intermediate map to `skips`.
-  at::Tensor forward(at::Tensor x, const at::Tensor& temb, const at::Tensor& text, std::vector<at::Tensor>& skips) const;
+  at::Tensor forward(at::Tensor x, const at::Tensor& temb, const at::Tensor& text,
+                     std::vector<at::Tensor>& skips) const;
 
  private:
   std::vector<ResnetBlock2D> resnets;
@@ -38,9 +40,12 @@ class MidBlock {
 /// UpBlock2D and CrossAttnUpBlock2D.
 class UpBlock {
  public:
-  UpBlock(const WeightReader& reader, const UNetConfig& config, size_t index, AttentionKernel kernel);
-  /// Takes its skip connections from the end of `skips`; the upsampler meets the size of the one then left last.
-  at::Tensor forward(at::Tensor x, const at::Tensor& temb, const at::Tensor& text, std::vector<at::Tensor>& skips) const;
+  UpBlock(const WeightReader& reader, const UNetConfig& config, size_t index,
+          AttentionKernel kernel);
+  /// Takes its skip connections from the end of `skips`; the upsampler meets the size of the one
+  /// then left last.
+  at::Tensor forward(at::Tensor x, const at::Tensor& temb, const at::Tensor& text,
+                     std::vector<at::Tensor>& skips) const;
 
  private:
   std::vector<ResnetBlock2D> resnets;
@@ -53,9 +58,11 @@ class UNet {
  public:
   UNet(const WeightReader& reader, const UNetConfig& config, AttentionKernel kernel);
 
-  /// x [B, in_channels, h, w] in the weights' type, timesteps [B] float32 or int64, text [B, S, cross_attention_dim] ->
-  /// [B, out_channels, h, w] in the weights' type. h and w are free: odd sizes are met on the way up.
-  at::Tensor forward(const at::Tensor& x, const at::Tensor& timesteps, const at::Tensor& text) const;
+  /// x [B, in_channels, h, w] in the weights' type, timesteps [B] float32 or int64, text [B, S,
+  /// cross_attention_dim] -> [B, out_channels, h, w] in the weights' type. h and w are free: odd
+  /// sizes are met on the way up.
+  at::Tensor forward(const at::Tensor& x, const at::Tensor& timesteps,
+                     const at::Tensor& text) const;
 
  private:
   UNetConfig config_;
@@ -68,8 +75,9 @@ class UNet {
   Conv2d conv_out;
 };
 
-/// The sinusoidal embedding of timesteps [B], [B, width] float32: frequencies 10000^(-i/(width/2 - freq_shift)), cosines
-/// first when `flip_sin_to_cos`. (get_timestep_embedding of diffusers.)
-at::Tensor TimestepEmbedding(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos, double freq_shift);
+/// The sinusoidal embedding of timesteps [B], [B, width] float32: frequencies 10000^(-i/(width/2 -
+/// freq_shift)), cosines first when `flip_sin_to_cos`. (get_timestep_embedding of diffusers.)
+at::Tensor TimestepEmbedding(const at::Tensor& timesteps, int64_t width, bool flip_sin_to_cos,
+                             double freq_shift);
 
 }  // namespace neolog::diffusion

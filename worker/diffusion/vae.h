@@ -1,10 +1,10 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "worker/diffusion/config.h"
 #include "worker/diffusion/resnet.h"
@@ -23,7 +23,8 @@ class VaeAttention {
   Linear to_q, to_k, to_v, to_out;
 };
 
-/// The middle of encoder and decoder: resnet, attention (unless the configuration has none), resnet.
+/// The middle of encoder and decoder: resnet, attention (unless the configuration has none),
+/// resnet.
 class VaeMidBlock {
  public:
   VaeMidBlock(const WeightReader& reader, const VaeConfig& config);
@@ -39,7 +40,8 @@ class Vae {
  public:
   Vae(const WeightReader& reader, const VaeConfig& config);
 
-  /// Pixels [N, 3, H, W] in [-1, 1] -> moments [N, 2·latent_channels, h, w]: mean, then logvar (not clamped).
+  /// Pixels [N, 3, H, W] in [-1, 1] -> moments [N, 2·latent_channels, h, w]: mean, then logvar (not
+  /// clamped).
   at::Tensor encode(const at::Tensor& pixels) const;
   /// Unscaled latents [N, latent_channels, h, w] -> pixels [N, 3, H, W], not clamped.
   at::Tensor decode(const at::Tensor& latents) const;

@@ -117,10 +117,8 @@ int RunDrawCommand(int argc, const char* const* argv) {
     case absl::StatusCode::kNotFound:
     case absl::StatusCode::kDataLoss:
     case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kPermissionDenied:
-      return kBadInput;
-    default:
-      return kUnexpected;
+    case absl::StatusCode::kPermissionDenied: return kBadInput;
+    default: return kUnexpected;
   }
 }
 

@@ -1,13 +1,13 @@
 #include "worker/replay/case_file.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <cmath>
 #include <cstring>
 #include <set>
 #include <sstream>
 #include <utility>
-
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 namespace neolog::replay {
 namespace {
@@ -24,7 +24,9 @@ std::vector<std::string> Split(const std::string& shape) {
   return names;
 }
 
-std::string Text(const std::vector<int64_t>& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string Text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
 
 // Index of the first value that is not finite.
 std::optional<size_t> FirstNotFinite(const TensorView& view) {
@@ -58,7 +60,8 @@ absl::StatusOr<Settings> Settings::Parse(const std::string& text) {
   if (!settings.json_.is_object()) return InvalidArgument("its value is not a JSON object");
   if (!twice.empty()) return InvalidArgument(fmt::format("its JSON has '{}' twice", twice));
   const auto kind = settings.json_.find("kind");
-  if (kind == settings.json_.end() || !kind->is_string()) return InvalidArgument("its JSON has no string 'kind'");
+  if (kind == settings.json_.end() || !kind->is_string())
+    return InvalidArgument("its JSON has no string 'kind'");
   settings.kind_ = kind->get<std::string>();
   settings.read_["kind"] = true;
   return settings;
@@ -127,16 +130,19 @@ absl::StatusOr<CaseFile> CaseFile::Open(const std::string& path) {
   ASSIGN_OR_RETURN(std::shared_ptr<const SafetensorsFile> file, SafetensorsFile::Open(path));
   for (const auto& [key, value] : file->metadata()) {
     if (key != kKey) {
-      return InvalidArgument(fmt::format("'{}': metadata key '{}'; expected only '{}'", path, key, kKey));
+      return InvalidArgument(
+          fmt::format("'{}': metadata key '{}'; expected only '{}'", path, key, kKey));
     }
   }
   const auto it = file->metadata().find(kKey);
   if (it == file->metadata().end()) {
-    return InvalidArgument(fmt::format("'{}': no metadata key '{}': this is not a replay case", path, kKey));
+    return InvalidArgument(
+        fmt::format("'{}': no metadata key '{}': this is not a replay case", path, kKey));
   }
   CaseFile result;
   result.path_ = path;
-  ASSIGN_OR_RETURN_WITH(result.settings_, Settings::Parse(it->second), fmt::format("'{}': {}", path, kKey));
+  ASSIGN_OR_RETURN_WITH(result.settings_, Settings::Parse(it->second),
+                        fmt::format("'{}': {}", path, kKey));
   result.file_ = std::move(file);
   return result;
 }
@@ -148,12 +154,14 @@ absl::Status CaseFile::Check(const std::vector<TensorRule>& rules, Sizes& sizes)
     known.insert(rule.name);
     const auto it = file_->tensors().find(rule.name);
     if (it == file_->tensors().end()) {
-      if (!rule.optional) problems.push_back(fmt::format("tensor '{}' [{}] is missing", rule.name, rule.shape));
+      if (!rule.optional)
+        problems.push_back(fmt::format("tensor '{}' [{}] is missing", rule.name, rule.shape));
       continue;
     }
     const TensorView& view = it->second;
     if (view.type != rule.type) {
-      problems.push_back(fmt::format("tensor '{}' is {}; expected {}", rule.name, NameOf(view.type), NameOf(rule.type)));
+      problems.push_back(fmt::format("tensor '{}' is {}; expected {}", rule.name, NameOf(view.type),
+                                     NameOf(rule.type)));
       continue;
     }
     const std::vector<std::string> names = Split(rule.shape);
@@ -179,17 +187,19 @@ absl::Status CaseFile::Check(const std::vector<TensorRule>& rules, Sizes& sizes)
       expected += (i == 0 ? "" : ", ") + (wanted < 0 ? names[i] : fmt::to_string(wanted));
     }
     if (!fits) {
-      problems.push_back(fmt::format("tensor '{}' has shape {}; expected [{}] = [{}]", rule.name, Text(view.shape),
-                                     rule.shape, expected));
+      problems.push_back(fmt::format("tensor '{}' has shape {}; expected [{}] = [{}]", rule.name,
+                                     Text(view.shape), rule.shape, expected));
     } else if (view.type == TensorType::kFloat32) {
       if (const auto index = FirstNotFinite(view)) {
-        problems.push_back(fmt::format("tensor '{}' has a value that is not finite, at flat index {}", rule.name, *index));
+        problems.push_back(fmt::format(
+            "tensor '{}' has a value that is not finite, at flat index {}", rule.name, *index));
       }
     }
   }
   for (const auto& [name, view] : file_->tensors()) {
     if (!known.count(name)) {
-      problems.push_back(fmt::format("tensor '{}' does not belong to the kind '{}'", name, settings_.kind()));
+      problems.push_back(
+          fmt::format("tensor '{}' does not belong to the kind '{}'", name, settings_.kind()));
     }
   }
   if (problems.empty()) return absl::OkStatus();

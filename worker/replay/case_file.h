@@ -3,23 +3,23 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "common/base/status.h"
 #include "common/tensor_file/safetensors.h"
 
 namespace neolog::replay {
 
-/// The JSON object of a case: every read checks the type and range, collects what is wrong, and goes on with a harmless
-/// value; Finish reports all of it. Keys that nobody read are wrong too.
+/// The JSON object of a case: every read checks the type and range, collects what is wrong, and
+/// goes on with a harmless value; Finish reports all of it. Keys that nobody read are wrong too.
 class Settings {
  public:
-  /// InvalidArgument unless `text` is one JSON object without duplicate keys that has a string `kind`.
+  /// InvalidArgument unless `text` is one JSON object without duplicate keys that has a string
+  /// `kind`.
   static absl::StatusOr<Settings> Parse(const std::string& text);
 
   const std::string& kind() const { return kind_; }
@@ -41,9 +41,9 @@ class Settings {
   std::vector<std::string> problems_;
 };
 
-/// What one tensor of a case must be. `shape` is written as in the contract, "S,B,T": every letter or word is a size that
-/// is known beforehand or fixed by the first tensor that has it; a number stands for itself; "1+steps" and "H/8" are
-/// written as sizes given beforehand.
+/// What one tensor of a case must be. `shape` is written as in the contract, "S,B,T": every letter
+/// or word is a size that is known beforehand or fixed by the first tensor that has it; a number
+/// stands for itself; "1+steps" and "H/8" are written as sizes given beforehand.
 struct TensorRule {
   std::string name;
   TensorType type = TensorType::kFloat32;
@@ -57,8 +57,8 @@ using Sizes = std::map<std::string, int64_t>;
 /// One case: `__metadata__` and tensors.
 class CaseFile {
  public:
-  /// NotFound, DataLoss and InvalidArgument name the file and what is wrong: metadata other than the one key
-  /// `neolog.replay`, or a JSON object without `kind`.
+  /// NotFound, DataLoss and InvalidArgument name the file and what is wrong: metadata other than
+  /// the one key `neolog.replay`, or a JSON object without `kind`.
   static absl::StatusOr<CaseFile> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
@@ -67,8 +67,9 @@ class CaseFile {
   /// The file with its tensors; what is mapped lives as long as this.
   const std::shared_ptr<const SafetensorsFile>& file() const { return file_; }
 
-  /// Checks that exactly these tensors are there, with these types and shapes, and that floating values are finite.
-  /// `sizes` holds the known sizes and gets the free ones. InvalidArgument names every tensor that is wrong.
+  /// Checks that exactly these tensors are there, with these types and shapes, and that floating
+  /// values are finite. `sizes` holds the known sizes and gets the free ones. InvalidArgument names
+  /// every tensor that is wrong.
   absl::Status Check(const std::vector<TensorRule>& rules, Sizes& sizes) const;
 
  private:

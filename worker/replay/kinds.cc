@@ -40,8 +40,9 @@ class VaeEncode : public Kind {
     RETURN_IF_ERROR(file_.Check({{"pixels", TensorType::kFloat32, "N,3,H,W"}}, sizes));
     for (const char* side : {"H", "W"}) {
       if (sizes[side] % model.info().latent_factor != 0) {
-        return InvalidArgument(fmt::format("tensor 'pixels' has {} = {}; expected a multiple of the VAE's factor {}",
-                                           side, sizes[side], model.info().latent_factor));
+        return InvalidArgument(
+            fmt::format("tensor 'pixels' has {} = {}; expected a multiple of the VAE's factor {}",
+                        side, sizes[side], model.info().latent_factor));
       }
     }
     return CallTorch("encoding the pixels", [&] {
@@ -92,13 +93,14 @@ absl::StatusOr<std::unique_ptr<Kind>> MakeKind(const KindContext& context) {
     if (context.file->settings().kind() == entry.name) return entry.make(context);
     names.push_back(entry.name);
   }
-  return InvalidArgument(fmt::format("kind '{}' is not known; known: {}", context.file->settings().kind(),
-                                     fmt::join(names, ", ")));
+  return InvalidArgument(fmt::format("kind '{}' is not known; known: {}",
+                                     context.file->settings().kind(), fmt::join(names, ", ")));
 }
 
 at::Tensor TensorOf(const CaseFile& file, const std::string& name) {
   const auto it = file.file()->tensors().find(name);
-  return it == file.file()->tensors().end() ? at::Tensor() : torch_support::TensorOver(it->second, file.file());
+  return it == file.file()->tensors().end() ? at::Tensor()
+                                            : torch_support::TensorOver(it->second, file.file());
 }
 
 absl::Status CheckTokens(const CaseFile& file, int64_t rows, int64_t vocabulary) {
@@ -107,12 +109,14 @@ absl::Status CheckTokens(const CaseFile& file, int64_t rows, int64_t vocabulary)
   const auto* slot = slots.const_data_ptr<int64_t>();
   for (size_t i = 0; i < static_cast<size_t>(ids.numel()); ++i) {
     if (slot[i] < -1 || slot[i] >= rows) {
-      return InvalidArgument(fmt::format("tensor 'slots' has {} at {}; expected -1 (an ordinary token) to {} (K - 1)",
-                                         slot[i], Place(i, slots.sizes().vec()), rows - 1));
+      return InvalidArgument(
+          fmt::format("tensor 'slots' has {} at {}; expected -1 (an ordinary token) to {} (K - 1)",
+                      slot[i], Place(i, slots.sizes().vec()), rows - 1));
     }
     if (slot[i] == -1 && (id[i] < 0 || id[i] >= vocabulary)) {
-      return InvalidArgument(fmt::format("tensor 'input_ids' has {} at {}, where 'slots' is -1; the vocabulary has 0 to {}",
-                                         id[i], Place(i, ids.sizes().vec()), vocabulary - 1));
+      return InvalidArgument(fmt::format(
+          "tensor 'input_ids' has {} at {}, where 'slots' is -1; the vocabulary has 0 to {}", id[i],
+          Place(i, ids.sizes().vec()), vocabulary - 1));
     }
   }
   return absl::OkStatus();

@@ -1,12 +1,12 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <functional>
 #include <map>
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 #include "common/base/status.h"
 #include "worker/diffusion/model.h"
@@ -21,8 +21,8 @@ using Result = std::map<std::string, at::Tensor>;
 class Kind {
  public:
   virtual ~Kind() = default;
-  /// Checks the tensors against the model and computes. InvalidArgument for tensors that do not fit; CallTorch's codes
-  /// for what libtorch refuses.
+  /// Checks the tensors against the model and computes. InvalidArgument for tensors that do not
+  /// fit; CallTorch's codes for what libtorch refuses.
   virtual absl::StatusOr<Result> Run(const diffusion::Model& model) const = 0;
 };
 
@@ -45,8 +45,8 @@ absl::StatusOr<std::unique_ptr<Kind>> MakeSampleKind(const KindContext& context)
 /// A case's tensor over the mapped file; undefined when it is not there.
 at::Tensor TensorOf(const CaseFile& file, const std::string& name);
 
-/// InvalidArgument unless every slot of `prefix` tensors is in [-1, K) and every id under slot -1 in the vocabulary; names
-/// the tensor and the place. Shapes have been checked.
+/// InvalidArgument unless every slot of `prefix` tensors is in [-1, K) and every id under slot -1
+/// in the vocabulary; names the tensor and the place. Shapes have been checked.
 absl::Status CheckTokens(const CaseFile& file, int64_t rows, int64_t vocabulary);
 
 }  // namespace neolog::replay

@@ -1,12 +1,12 @@
 #include "worker/replay/replay_command.h"
 
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
 #include <iostream>
 #include <map>
 #include <string>
 #include <thread>
-
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
 
 #include "common/base/status.h"
 #include "common/storage/durable_write.h"
@@ -40,10 +40,13 @@ absl::StatusOr<std::string> Serialize(const Result& result) {
 
 // The place for the result is looked at before the work, the result is written after it.
 absl::Status CheckDestination(FileSystem& fs, const std::string& path) {
-  ASSIGN_OR_RETURN_WITH(const FileInfo folder, fs.Stat(DirectoryOf(path)), fmt::format("--out '{}'", path));
-  if (!folder.is_directory) return InvalidArgument(fmt::format("--out '{}': '{}' is no folder", path, DirectoryOf(path)));
+  ASSIGN_OR_RETURN_WITH(const FileInfo folder, fs.Stat(DirectoryOf(path)),
+                        fmt::format("--out '{}'", path));
+  if (!folder.is_directory)
+    return InvalidArgument(fmt::format("--out '{}': '{}' is no folder", path, DirectoryOf(path)));
   const auto there = fs.Stat(path);
-  if (there.ok() && there->is_directory) return InvalidArgument(fmt::format("--out '{}' is a folder", path));
+  if (there.ok() && there->is_directory)
+    return InvalidArgument(fmt::format("--out '{}' is a folder", path));
   return absl::OkStatus();
 }
 
@@ -75,20 +78,28 @@ int Fail(const absl::Status& status) {
 int RunReplayCommand(int argc, const char* const* argv) {
   Arguments arguments;
   arguments.threads = std::max(1u, std::thread::hardware_concurrency());
-  CLI::App app("Runs one recorded piece of numerical work with every random number injected, and writes what it computed.",
-               "neolog-worker replay");
+  CLI::App app(
+      "Runs one recorded piece of numerical work with every random number injected, and writes "
+      "what it computed.",
+      "neolog-worker replay");
   app.add_option("--model", arguments.model, "A diffusers folder")->required()->type_name("PATH");
-  app.add_option("--in", arguments.in, "The case, a safetensors file")->required()->type_name("FILE");
-  app.add_option("--out", arguments.out, "Where the result goes; replaced when it exists")->required()->type_name("FILE");
+  app.add_option("--in", arguments.in, "The case, a safetensors file")
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--out", arguments.out, "Where the result goes; replaced when it exists")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--device", arguments.options.device, "cpu or cuda:N [cpu]")->type_name("DEVICE");
   const std::map<std::string, Precision> precisions{
       {"fp32", Precision::kFloat32}, {"bf16", Precision::kBFloat16}, {"fp16", Precision::kFloat16}};
-  app.add_option("--dtype", arguments.options.precision, "What the frozen model computes in: fp32, bf16, fp16 [fp32]")
+  app.add_option("--dtype", arguments.options.precision,
+                 "What the frozen model computes in: fp32, bf16, fp16 [fp32]")
       ->transform(CLI::CheckedTransformer(precisions))
       ->type_name("TYPE");
   const std::map<std::string, AttentionKernel> kernels{{"matmul", AttentionKernel::kMatmul},
                                                        {"flash", AttentionKernel::kFlash}};
-  app.add_option("--attention", arguments.options.attention, "The UNet's attention: matmul or flash [flash]")
+  app.add_option("--attention", arguments.options.attention,
+                 "The UNet's attention: matmul or flash [flash]")
       ->transform(CLI::CheckedTransformer(kernels))
       ->type_name("KERNEL");
   app.add_option("--threads", arguments.threads, "Threads of one operation [all processors]")
@@ -101,12 +112,14 @@ int RunReplayCommand(int argc, const char* const* argv) {
   }
 
   const auto fs = MakePosixFileSystem();
-  if (const absl::Status status = CheckDestination(*fs, arguments.out); !status.ok()) return Fail(status);
+  if (const absl::Status status = CheckDestination(*fs, arguments.out); !status.ok())
+    return Fail(status);
   auto result = Compute(arguments);
   if (!result.ok()) return Fail(result.status());
   const auto bytes = Serialize(*result);
   if (!bytes.ok()) return Fail(bytes.status());
-  if (const absl::Status status = WriteFileDurably(*fs, arguments.out, *bytes); !status.ok()) return Fail(status);
+  if (const absl::Status status = WriteFileDurably(*fs, arguments.out, *bytes); !status.ok())
+    return Fail(status);
   return 0;
 }
 

@@ -1,12 +1,12 @@
-#include <optional>
-#include <utility>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
 #include <fmt/format.h>
+
+#include <optional>
+#include <utility>
 
 #include "worker/diffusion/samplers.h"
 #include "worker/replay/kinds.h"
@@ -31,7 +31,9 @@ class Sample : public Kind {
     ASSIGN_OR_RETURN(const auto sampler, diffusion::MakeSampler(options));
 
     // K may be 0 here, so it is taken from the file before the shapes are compared.
-    Sizes sizes{{"T", info.text_positions}, {"D", info.text_width}, {"4", info.latent_channels},
+    Sizes sizes{{"T", info.text_positions},
+                {"D", info.text_width},
+                {"4", info.latent_channels},
                 {"1+steps", 1 + options.steps}};
     const auto rows_view = file_.file()->tensors().find("rows");
     if (rows_view != file_.file()->tensors().end() && rows_view->second.shape.size() == 2) {
@@ -44,10 +46,12 @@ class Sample : public Kind {
                                 sizes));
     RETURN_IF_ERROR(CheckTokens(file_, sizes["K"], info.vocabulary));
     if (sampler->draws() > options.steps) {
-      return InvalidArgument(fmt::format(
-          "'steps' is {}, for which '{}' takes {} steps and as many draws, but 'noise' has {}; with eta above 0 choose "
-          "steps that divide {}", options.steps, options.name, sampler->steps(), options.steps,
-          info.noise_schedule.num_train_timesteps));
+      return InvalidArgument(
+          fmt::format("'steps' is {}, for which '{}' takes {} steps and as many draws, but 'noise' "
+                      "has {}; with eta above 0 choose "
+                      "steps that divide {}",
+                      options.steps, options.name, sampler->steps(), options.steps,
+                      info.noise_schedule.num_train_timesteps));
     }
     return torch_support::CallTorch("sampling", [&] { return Compute(model, *sampler); });
   }
@@ -55,15 +59,17 @@ class Sample : public Kind {
  private:
   Result Compute(const diffusion::Model& model, const diffusion::Sampler& sampler) const {
     const at::NoGradGuard no_grad;
-    const at::Tensor text =
-        model.EncodeText(TensorOf(file_, "input_ids"), TensorOf(file_, "slots"), TensorOf(file_, "rows"));
+    const at::Tensor text = model.EncodeText(TensorOf(file_, "input_ids"), TensorOf(file_, "slots"),
+                                             TensorOf(file_, "rows"));
     const auto predict = [&](const at::Tensor& x, double timestep) {
       const at::Tensor raw =
-          model.PredictNoise(x.expand({2, -1, -1, -1}), at::full({2}, timestep, at::kFloat), text).cpu();
+          model.PredictNoise(x.expand({2, -1, -1, -1}), at::full({2}, timestep, at::kFloat), text)
+              .cpu();
       return diffusion::GuidedPrediction{raw.narrow(0, 0, 1), raw.narrow(0, 1, 1)};
     };
     const at::Tensor noise = TensorOf(file_, "noise");
-    const at::Tensor latents = sampler.Sample(predict, cfg_, [&](int i) { return noise.narrow(0, i, 1); });
+    const at::Tensor latents =
+        sampler.Sample(predict, cfg_, [&](int i) { return noise.narrow(0, i, 1); });
     const at::Tensor schedule = at::tensor(at::ArrayRef<double>(sampler.schedule()), at::kDouble);
     const bool integers = sampler.schedule_name() == "timesteps";
     return {{"latents", latents.squeeze(0).contiguous()},

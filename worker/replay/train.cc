@@ -1,14 +1,14 @@
-#include <algorithm>
-#include <iostream>
-#include <optional>
-#include <span>
-#include <utility>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <iostream>
+#include <optional>
+#include <span>
+#include <utility>
 
 #include "common/plan/lr_schedule.h"
 #include "worker/diffusion/noise_schedule.h"
@@ -32,35 +32,40 @@ struct TrainSettings {
 };
 
 constexpr double kMaxRate = 1e6;
-// fp16 only: the loss is multiplied before backward so that small gradients stay above fp16's smallest number, and less
-// so while they overflow.
+// fp16 only: the loss is multiplied before backward so that small gradients stay above fp16's
+// smallest number, and less so while they overflow.
 constexpr double kFirstLossScale = 65536;
 constexpr int kMostHalvings = 20;
 
-std::span<float> SpanOf(const at::Tensor& t) { return {t.mutable_data_ptr<float>(), static_cast<size_t>(t.numel())}; }
+std::span<float> SpanOf(const at::Tensor& t) {
+  return {t.mutable_data_ptr<float>(), static_cast<size_t>(t.numel())};
+}
 
 class Train : public Kind {
  public:
-  Train(const KindContext& context, TrainSettings settings) : context_(context), settings_(std::move(settings)) {}
+  Train(const KindContext& context, TrainSettings settings)
+      : context_(context), settings_(std::move(settings)) {}
 
   absl::StatusOr<Result> Run(const diffusion::Model& model) const override {
     const CaseFile& file = *context_.file;
     const diffusion::ModelInfo& info = model.info();
     Sizes sizes{{"T", info.text_positions}, {"D", info.text_width}, {"4", info.latent_channels}};
-    RETURN_IF_ERROR(file.Check({{"input_ids", TensorType::kInt64, "S,B,T"},
-                                {"slots", TensorType::kInt64, "S,B,T"},
-                                {"latents", TensorType::kFloat32, "S,B,4,h,w"},
-                                {"noise", TensorType::kFloat32, "S,B,4,h,w"},
-                                {"timesteps", TensorType::kInt64, "S,B"},
-                                {"rows", TensorType::kFloat32, "K,D"},
-                                {"loss_weight", TensorType::kFloat32, "S,B,1,h,w", /*optional=*/true}},
-                               sizes));
+    RETURN_IF_ERROR(
+        file.Check({{"input_ids", TensorType::kInt64, "S,B,T"},
+                    {"slots", TensorType::kInt64, "S,B,T"},
+                    {"latents", TensorType::kFloat32, "S,B,4,h,w"},
+                    {"noise", TensorType::kFloat32, "S,B,4,h,w"},
+                    {"timesteps", TensorType::kInt64, "S,B"},
+                    {"rows", TensorType::kFloat32, "K,D"},
+                    {"loss_weight", TensorType::kFloat32, "S,B,1,h,w", /*optional=*/true}},
+                   sizes));
     RETURN_IF_ERROR(CheckTokens(file, sizes["K"], info.vocabulary));
     RETURN_IF_ERROR(CheckTimesteps(model));
     const int64_t micro_steps = sizes["S"];
     if (micro_steps % settings_.accumulation != 0) {
-      return InvalidArgument(fmt::format("'grad_accumulation' is {}, which does not divide the {} recorded micro-steps",
-                                         settings_.accumulation, micro_steps));
+      return InvalidArgument(fmt::format(
+          "'grad_accumulation' is {}, which does not divide the {} recorded micro-steps",
+          settings_.accumulation, micro_steps));
     }
     ASSIGN_OR_RETURN(const std::vector<double> rates, Rates(micro_steps / settings_.accumulation));
     return torch_support::CallTorch("training", [&] { return Compute(model, rates); });
@@ -73,8 +78,9 @@ class Train : public Kind {
     for (int64_t i = 0; i < timesteps.numel(); ++i) {
       const int64_t t = timesteps.const_data_ptr<int64_t>()[i];
       if (t < 0 || t >= count) {
-        return InvalidArgument(fmt::format("tensor 'timesteps' has {} at [{}, {}]; expected 0 to {}", t,
-                                           i / timesteps.size(1), i % timesteps.size(1), count - 1));
+        return InvalidArgument(
+            fmt::format("tensor 'timesteps' has {} at [{}, {}]; expected 0 to {}", t,
+                        i / timesteps.size(1), i % timesteps.size(1), count - 1));
       }
     }
     return absl::OkStatus();
@@ -84,15 +90,18 @@ class Train : public Kind {
   absl::StatusOr<std::vector<double>> Rates(int64_t steps) const {
     if (settings_.step_list.empty()) {
       if (static_cast<int64_t>(settings_.rates.size()) != steps) {
-        return InvalidArgument(fmt::format("'lr' has {} rates; expected {}, one an optimiser step (S/G)",
-                                           settings_.rates.size(), steps));
+        return InvalidArgument(
+            fmt::format("'lr' has {} rates; expected {}, one an optimiser step (S/G)",
+                        settings_.rates.size(), steps));
       }
       return settings_.rates;
     }
-    ASSIGN_OR_RETURN_WITH(const std::vector<RatePiece> pieces, ParseStepList(settings_.step_list, steps), "'lr'");
+    ASSIGN_OR_RETURN_WITH(const std::vector<RatePiece> pieces,
+                          ParseStepList(settings_.step_list, steps), "'lr'");
     if (pieces.back().until < static_cast<uint64_t>(steps)) {
-      return InvalidArgument(fmt::format("'lr' \"{}\" ends at step {}; the case has {} optimiser steps (S/G)",
-                                         settings_.step_list, pieces.back().until, steps));
+      return InvalidArgument(
+          fmt::format("'lr' \"{}\" ends at step {}; the case has {} optimiser steps (S/G)",
+                      settings_.step_list, pieces.back().until, steps));
     }
     std::vector<double> rates;
     for (int64_t k = 0; k < steps; ++k) rates.push_back(RateAt(pieces, k));
@@ -105,7 +114,8 @@ class Train : public Kind {
 
   Result Compute(const diffusion::Model& model, const std::vector<double>& rates) const {
     const at::Tensor start = TensorOf(*context_.file, "rows");
-    const at::Tensor rows = start.clone(), exp_avg = at::zeros_like(rows), exp_avg_sq = at::zeros_like(rows);
+    const at::Tensor rows = start.clone(), exp_avg = at::zeros_like(rows),
+                     exp_avg_sq = at::zeros_like(rows);
     std::map<std::string, std::vector<at::Tensor>> out;
     at::Tensor accumulated = at::zeros_like(rows);
     const int64_t micro_steps = TensorOf(*context_.file, "timesteps").size(0);
@@ -133,11 +143,12 @@ class Train : public Kind {
     const at::Tensor latents = of("latents"), noise = of("noise"), timesteps = of("timesteps");
     const at::Tensor alphas = model.AlphasCumprod().cpu();
     const at::Tensor noisy = diffusion::AddNoise(alphas, latents, noise, timesteps);
-    const at::Tensor target = diffusion::TrainingTarget(settings_.prediction.value_or(model.info().prediction), alphas,
-                                                        latents, noise, timesteps);
+    const at::Tensor target = diffusion::TrainingTarget(
+        settings_.prediction.value_or(model.info().prediction), alphas, latents, noise, timesteps);
     const at::Tensor weight = TensorOf(*context_.file, "loss_weight");
 
-    // Each sample has its own copy of the rows, as in training; the gradients are added in sample order.
+    // Each sample has its own copy of the rows, as in training; the gradients are added in sample
+    // order.
     const int64_t batch = latents.size(0);
     const auto forward = [&](const at::Tensor& leaf) {
       MicroStep step;
@@ -156,12 +167,14 @@ class Train : public Kind {
     for (int halvings = 0;; ++halvings) {
       const at::Tensor leaf = rows.unsqueeze(0).repeat({batch, 1, 1}).set_requires_grad(true);
       MicroStep step = forward(leaf);
-      at::Tensor gradient = torch_support::GradientOf(scaled ? step.loss * scale : step.loss, leaf).cpu();
+      at::Tensor gradient =
+          torch_support::GradientOf(scaled ? step.loss * scale : step.loss, leaf).cpu();
       if (scaled) gradient = gradient / scale;
       step.loss = step.loss.detach().cpu();
       step.gradient = at::zeros_like(rows);
       for (int64_t b = 0; b < batch; ++b) step.gradient += gradient[b];
-      if (!scaled || halvings == kMostHalvings || step.gradient.isfinite().all().item<bool>()) return step;
+      if (!scaled || halvings == kMostHalvings || step.gradient.isfinite().all().item<bool>())
+        return step;
       scale /= 2;
     }
   }
@@ -185,8 +198,10 @@ absl::StatusOr<std::unique_ptr<Kind>> MakeTrainKind(const KindContext& context) 
   } else if (lr.is_array() && !lr.empty() && std::all_of(lr.begin(), lr.end(), is_rate)) {
     train.rates = lr.get<std::vector<double>>();
   } else if (!lr.is_null()) {
-    settings.AddError("lr", fmt::format("is {}; expected a list of rates from 0 to {}, or a step list such as "
-                                        "\"0.005:100, 1e-3\"", lr.dump().substr(0, 200), kMaxRate));
+    settings.AddError(
+        "lr", fmt::format("is {}; expected a list of rates from 0 to {}, or a step list such as "
+                          "\"0.005:100, 1e-3\"",
+                          lr.dump().substr(0, 200), kMaxRate));
   }
   // torch.optim.AdamW's own limits; a beta of 1 would divide by zero.
   constexpr double kBelowOne = 1 - 1e-12;

@@ -38,7 +38,9 @@ void Courier::Add(v1::ArtifactReport report, std::string bytes) {
     changed_.NotifyAll();
   }
   if (dropped > 0) {
-    spdlog::warn("the coordinator has been away too long: {} preview(s) that could not be sent are given up", dropped);
+    spdlog::warn(
+        "the coordinator has been away too long: {} preview(s) that could not be sent are given up",
+        dropped);
   }
 }
 

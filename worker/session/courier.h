@@ -11,9 +11,10 @@
 
 namespace neolog::session {
 
-/// Uploads and reports artifacts on a thread of its own, so that no step waits for the coordinator. What cannot be sent
-/// is kept, up to `max_bytes`, and tried again when the coordinator is back; beyond that the oldest is given up with a
-/// warning. Artifacts are beside the run: losing one never changes its bytes.
+/// Uploads and reports artifacts on a thread of its own, so that no step waits for the coordinator.
+/// What cannot be sent is kept, up to `max_bytes`, and tried again when the coordinator is back;
+/// beyond that the oldest is given up with a warning. Artifacts are beside the run: losing one
+/// never changes its bytes.
 class Courier {
  public:
   /// `uplink` and `blobs` must outlive it.
@@ -25,7 +26,8 @@ class Courier {
 
   /// Takes an artifact; empty `bytes` means that the report says everything. Any thread.
   void Add(v1::ArtifactReport report, std::string bytes);
-  /// The coordinator is back: tries at once, and repeats the latest reports, which the broken stream may have lost.
+  /// The coordinator is back: tries at once, and repeats the latest reports, which the broken
+  /// stream may have lost.
   void OnConnected();
   /// Waits until everything is sent, at most until `deadline`. True when it is.
   bool Drain(std::chrono::steady_clock::time_point deadline);

@@ -10,7 +10,8 @@
 #include "neolog/v1/agent.pb.h"
 #include "worker/session/trainer.h"
 
-// The session's decisions: pure, the same on every rank that sees the same gather, each with its reason.
+// The session's decisions: pure, the same on every rank that sees the same gather, each with its
+// reason.
 namespace neolog::session {
 
 /// Why a run is no longer stepping, in the order in which one outweighs the other.
@@ -37,17 +38,19 @@ struct RunLine {
   Left left = Left::kNo;
 };
 
-/// Rank `rank` of `size` computes these of `count` microbatches: contiguous, in rank order, sizes differing by at most
-/// one. Count 0 means that there are fewer microbatches than ranks.
+/// Rank `rank` of `size` computes these of `count` microbatches: contiguous, in rank order, sizes
+/// differing by at most one. Count 0 means that there are fewer microbatches than ranks.
 MicrobatchRange SliceOf(uint32_t count, int rank, int size);
 
 /// Who gives a run's state to whom.
 struct CatchUpDecision {
-  /// The lowest rank that is furthest, by steps and then by knowing why the run left: its state counts.
+  /// The lowest rank that is furthest, by steps and then by knowing why the run left: its state
+  /// counts.
   int source = 0;
   /// True when some rank must take the source's state.
   bool needed = false;
-  /// Ranks whose state differs from the majority's at the same step; empty when all agree. The run cannot go on then.
+  /// Ranks whose state differs from the majority's at the same step; empty when all agree. The run
+  /// cannot go on then.
   std::vector<int> diverged;
   /// Why the run left, as the source knows it.
   Left left = Left::kNo;
@@ -61,8 +64,8 @@ struct ReporterDecision {
   int rank = 0;
   std::string reason;
 };
-/// `connected[r]`: rank r has a stream to the coordinator. The lowest of those; rank 0 when none has, which keeps the
-/// reports until one is back.
+/// `connected[r]`: rank r has a stream to the coordinator. The lowest of those; rank 0 when none
+/// has, which keeps the reports until one is back.
 ReporterDecision DecideReporter(const std::vector<bool>& connected);
 
 /// What becomes of a run at the step where every rank has read the same control bits.
@@ -95,9 +98,10 @@ struct StateDecision {
   bool take_committed = false;
   std::string reason;
 };
-/// `held_step` and `held_hash` are of the state in memory; `known_hash` is this worker's own hash at the committed
-/// step, 0 when it has no record of it.
-StateDecision DecideState(uint64_t held_step, uint64_t held_hash, uint64_t known_hash, const v1::RunAssignment& assigned);
+/// `held_step` and `held_hash` are of the state in memory; `known_hash` is this worker's own hash
+/// at the committed step, 0 when it has no record of it.
+StateDecision DecideState(uint64_t held_step, uint64_t held_hash, uint64_t known_hash,
+                          const v1::RunAssignment& assigned);
 
 /// What an error of the trainer means.
 enum class Trouble {

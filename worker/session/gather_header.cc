@@ -1,14 +1,15 @@
 #include "worker/session/gather_header.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 #include <cstring>
-
-#include <fmt/format.h>
 
 namespace neolog::session {
 namespace {
 
-static_assert(std::endian::native == std::endian::little, "gather headers are written as they lie in memory");
+static_assert(std::endian::native == std::endian::little,
+              "gather headers are written as they lie in memory");
 
 constexpr uint32_t kMagic = 0x31474c4e;  // "NLG1"
 
@@ -58,20 +59,24 @@ void EncodeGatherHeader(const GatherHeader& header, std::string& out) {
   }
 }
 
-absl::StatusOr<GatherHeader> DecodeGatherHeader(std::span<const std::byte> bytes, size_t runs, uint64_t roster_version) {
-  if (bytes.size() < GatherHeaderSize(runs) || Get<uint32_t>(bytes, 0) != kMagic || Get<uint32_t>(bytes, 4) != runs) {
+absl::StatusOr<GatherHeader> DecodeGatherHeader(std::span<const std::byte> bytes, size_t runs,
+                                                uint64_t roster_version) {
+  if (bytes.size() < GatherHeaderSize(runs) || Get<uint32_t>(bytes, 0) != kMagic ||
+      Get<uint32_t>(bytes, 4) != runs) {
     return Internal(fmt::format("a member's gather header is not one about {} runs", runs));
   }
   GatherHeader header;
   header.roster_version = Get<uint64_t>(bytes, 8);
   if (header.roster_version != roster_version) {
-    return Internal(fmt::format("a member gathers under roster {}, this one under {}", header.roster_version, roster_version));
+    return Internal(fmt::format("a member gathers under roster {}, this one under {}",
+                                header.roster_version, roster_version));
   }
   header.connected = (Get<uint64_t>(bytes, 16) & 1) != 0;
   for (size_t i = 0; i < runs; ++i) {
     const size_t at = GatherHeaderSize(i);
     const auto left = Get<uint8_t>(bytes, at + 25);
-    if (left > static_cast<uint8_t>(Left::kDiverged)) return Internal("a member's gather header has an unknown reason for leaving");
+    if (left > static_cast<uint8_t>(Left::kDiverged))
+      return Internal("a member's gather header has an unknown reason for leaving");
     header.runs.push_back({.step = Get<uint64_t>(bytes, at),
                            .hash = Get<uint64_t>(bytes, at + 8),
                            .catch_up_bytes = Get<uint64_t>(bytes, at + 16),
@@ -91,13 +96,16 @@ std::string EncodeCatchUp(const CatchUp& catch_up) {
 absl::StatusOr<CatchUp> DecodeCatchUp(std::string_view bytes) {
   CatchUp catch_up;
   std::string_view block;
-  bool whole = TakeBlock(bytes, block) && catch_up.failure.ParseFromArray(block.data(), static_cast<int>(block.size()));
+  bool whole = TakeBlock(bytes, block) &&
+               catch_up.failure.ParseFromArray(block.data(), static_cast<int>(block.size()));
   while (whole && !bytes.empty()) {
     v1::CommitReport piece;
-    whole = TakeBlock(bytes, block) && piece.ParseFromArray(block.data(), static_cast<int>(block.size()));
+    whole = TakeBlock(bytes, block) &&
+            piece.ParseFromArray(block.data(), static_cast<int>(block.size()));
     catch_up.pieces.push_back(std::move(piece));
   }
-  if (!whole || catch_up.pieces.empty()) return Internal("a peer's state and records arrived damaged");
+  if (!whole || catch_up.pieces.empty())
+    return Internal("a peer's state and records arrived damaged");
   return catch_up;
 }
 

@@ -49,7 +49,8 @@ void RecordBook::Adopt(uint64_t step, const std::vector<v1::CommitReport>& piece
       committed_ = std::min(committed_, record.step() - 1);
       records_.push_back(record);
     }
-    if (piece.steps_size() > 0 && &piece != &pieces.back()) kept_[piece.steps().rbegin()->step()] = piece.state();
+    if (piece.steps_size() > 0 && &piece != &pieces.back())
+      kept_[piece.steps().rbegin()->step()] = piece.state();
   }
 }
 

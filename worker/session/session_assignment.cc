@@ -1,6 +1,6 @@
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "common/base/hash.h"
 #include "common/base/log.h"
@@ -14,8 +14,8 @@ absl::Status Session::Core::Take(Next next) {
   using Kind = AssignmentDecision::Kind;
   const AssignmentDecision decision = DecideAssignment(held_, next.assignment, next.self);
   if (decision.kind == Kind::kIgnore) return Aborted(decision.reason);
-  spdlog::info("assignment of team '{}', roster {}: {}", next.assignment.team_id(), next.assignment.roster().version(),
-               decision.reason);
+  spdlog::info("assignment of team '{}', roster {}: {}", next.assignment.team_id(),
+               next.assignment.roster().version(), decision.reason);
   const bool same_team = held_.team_id() == next.assignment.team_id();
   self_ = next.self;
   stuck_ = false;
@@ -28,10 +28,12 @@ absl::Status Session::Core::Take(Next next) {
     held_ = next.assignment;
     shown_ = held_;
     progress_.clear_steps();
-    for (const v1::LatentReport& latent : held_.latents()) digests_[latent.key()] = latent.blob_digest();
+    for (const v1::LatentReport& latent : held_.latents())
+      digests_[latent.key()] = latent.blob_digest();
     std::erase_if(committed_, [&](const auto& entry) {
-      return std::none_of(held_.runs().begin(), held_.runs().end(),
-                          [&](const v1::RunAssignment& run) { return run.run_id() == entry.first; });
+      return std::none_of(
+          held_.runs().begin(), held_.runs().end(),
+          [&](const v1::RunAssignment& run) { return run.run_id() == entry.first; });
     });
   }
   if (decision.kind == Kind::kIdle) {
@@ -73,7 +75,8 @@ absl::Status Session::Core::Prepare(const v1::Assignment& assignment) {
     run.checkpoint_every = assigned.spec().checkpoint().every_steps();
     run.book.Reset(assigned.committed_step());
     const size_t index = runs_.size();
-    if (const auto it = kept.find(run.id); it != kept.end() && it->second.step > assigned.committed_step()) {
+    if (const auto it = kept.find(run.id);
+        it != kept.end() && it->second.step > assigned.committed_step()) {
       // The pack changed around this run; its own steps beyond the committed ones are still good.
       RETURN_IF_ERROR(with_.trainer->LoadState(index, it->second.state));
       run = std::move(it->second.run);
@@ -91,7 +94,8 @@ absl::Status Session::Core::TakeCommittedStates(const v1::Assignment& assignment
     const v1::RunAssignment& assigned = assignment.runs(static_cast<int>(i));
     Run& run = runs_[i];
     const StateDecision decision =
-        DecideState(with_.trainer->StepOf(i), with_.trainer->HashOf(i), run.book.HashAfter(assigned.committed_step()), assigned);
+        DecideState(with_.trainer->StepOf(i), with_.trainer->HashOf(i),
+                    run.book.HashAfter(assigned.committed_step()), assigned);
     if (decision.take_committed) {
       spdlog::info("run {}: takes the committed state: {}", run.id, decision.reason);
       RETURN_IF_ERROR(BlameRun(with_.trainer->LoadState(i, assigned.committed_state()), run.id));
@@ -120,7 +124,8 @@ absl::Status Session::Core::Lost(const absl::Status& status) {
   return status;
 }
 
-absl::Status Session::Core::AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes,
+absl::Status Session::Core::AllGather(std::span<const std::byte> send,
+                                      const std::vector<size_t>& sizes,
                                       std::span<std::byte> receive) {
   const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
   return collective_->AllGather(send, sizes, receive);
@@ -149,7 +154,8 @@ absl::Status Session::Core::Regroup() {
   GatherHeader header = MakeHeader();
   std::vector<std::string> mine(runs_.size());
   for (size_t i = 0; i < runs_.size(); ++i) {
-    CatchUp catch_up{.pieces = runs_[i].book.Pieces(with_.trainer->SaveState(i)), .failure = runs_[i].failure};
+    CatchUp catch_up{.pieces = runs_[i].book.Pieces(with_.trainer->SaveState(i)),
+                     .failure = runs_[i].failure};
     if (catch_up.pieces.empty() || catch_up.pieces.back().state() != with_.trainer->SaveState(i)) {
       catch_up.pieces.emplace_back().set_state(with_.trainer->SaveState(i));
     }
@@ -160,14 +166,15 @@ absl::Status Session::Core::Regroup() {
   EncodeGatherHeader(header, send);
   const std::vector<size_t> sizes(held_.roster().members_size(), send.size());
   std::vector<std::byte> receive(send.size() * sizes.size());
-  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
+  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive);
+      !status.ok()) {
     return Lost(status);
   }
   ++progress_count_;
   std::vector<GatherHeader> headers;
   for (size_t r = 0; r < sizes.size(); ++r) {
-    auto decoded = DecodeGatherHeader(std::span(receive).subspan(r * send.size(), send.size()), runs_.size(),
-                                      held_.roster().version());
+    auto decoded = DecodeGatherHeader(std::span(receive).subspan(r * send.size(), send.size()),
+                                      runs_.size(), held_.roster().version());
     if (!decoded.ok()) return Lost(decoded.status());
     headers.push_back(std::move(decoded).value());
   }
@@ -184,7 +191,8 @@ absl::Status Session::Core::Regroup() {
   return absl::OkStatus();
 }
 
-absl::Status Session::Core::CatchUpRun(size_t run, const std::vector<RunLine>& lines, const std::string& mine) {
+absl::Status Session::Core::CatchUpRun(size_t run, const std::vector<RunLine>& lines,
+                                       const std::string& mine) {
   const CatchUpDecision decision = DecideCatchUp(lines);
   if (!decision.needed) return absl::OkStatus();
   const RunLine& source = lines[decision.source];

@@ -37,7 +37,8 @@ Session::Core::~Core() {
     ++news_;
     changed_.NotifyAll();
   }
-  // An interruption may fall between two calls of the trainer; it is repeated until the thread has ended.
+  // An interruption may fall between two calls of the trainer; it is repeated until the thread has
+  // ended.
   std::atomic<bool> joined{false};
   std::thread nagger([&] {
     while (!joined) {
@@ -73,7 +74,8 @@ void Session::Core::OnAssignment(const v1::Assignment& assignment, const v1::Wor
     ++news_;
     changed_.NotifyAll();
   }
-  Interrupt(running, Aborted("roster " + std::to_string(assignment.roster().version()) + " has arrived"));
+  Interrupt(running,
+            Aborted("roster " + std::to_string(assignment.roster().version()) + " has arrived"));
 }
 
 void Session::Core::OnRevoked() {
@@ -147,7 +149,8 @@ void Session::Core::OnConnection(bool connected) {
   if (connected) courier_.OnConnected();
 }
 
-void Session::Core::Interrupt(const std::shared_ptr<collective::Collective>& running, const absl::Status& why) {
+void Session::Core::Interrupt(const std::shared_ptr<collective::Collective>& running,
+                              const absl::Status& why) {
   if (running != nullptr) running->Abort(why);
   with_.trainer->Interrupt();
 }
@@ -197,7 +200,8 @@ bool Session::Core::Superseded() const {
 
 absl::Status Session::Core::WaitForNews() {
   const Waits waits(this, v1::Heartbeat::WAITS_FOR_COORDINATOR);
-  const auto until = std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.retry_interval);
+  const auto until =
+      std::chrono::steady_clock::now() + absl::ToChronoMilliseconds(options_.retry_interval);
   MutexLock lock(mutex_);
   while (news_ == seen_news_ && changed_.WaitUntil(mutex_, until)) {
   }
@@ -217,7 +221,8 @@ void Session::Core::NoteSteps() {
   ++progress_count_;
   MutexLock lock(mutex_);
   progress_.clear_steps();
-  for (size_t i = 0; prepared_ && i < runs_.size(); ++i) progress_.add_steps(with_.trainer->StepOf(i));
+  for (size_t i = 0; prepared_ && i < runs_.size(); ++i)
+    progress_.add_steps(with_.trainer->StepOf(i));
 }
 
 void Session::Core::Loop() {

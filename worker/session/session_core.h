@@ -76,7 +76,8 @@ class Session::Core {
   bool Superseded() const;
   /// Waits for anything to happen, at most retry_interval. Aborted when superseded.
   absl::Status WaitForNews();
-  /// Stops what blocks the session's thread; `running` is the collective that was running when this was decided.
+  /// Stops what blocks the session's thread; `running` is the collective that was running when this
+  /// was decided.
   void Interrupt(const std::shared_ptr<collective::Collective>& running, const absl::Status& why);
   void SetPhase(const char* phase);
   void NoteSteps();
@@ -90,7 +91,8 @@ class Session::Core {
   absl::Status TakeCommittedStates(const v1::Assignment& assignment);
   absl::Status Regroup();
   /// The collective's operations, said to be waited in.
-  absl::Status AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes, std::span<std::byte> receive);
+  absl::Status AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes,
+                         std::span<std::byte> receive);
   absl::Status Broadcast(int source, std::span<std::byte> bytes);
   absl::Status CatchUpRun(size_t run, const std::vector<RunLine>& lines, const std::string& mine);
   /// The roster's collective failed: only a new assignment helps. Returns `status`.
@@ -141,11 +143,12 @@ class Session::Core {
   bool connected_ GUARDED_BY(mutex_) = false;
   uint64_t news_ GUARDED_BY(mutex_) = 0;         // counts everything that WaitForNews wakes for
   uint64_t connections_ GUARDED_BY(mutex_) = 0;  // counts registered streams
-  std::map<std::string, uint8_t> controls_ GUARDED_BY(mutex_);            // bits by run id
-  std::map<std::string, v1::Committed> committed_ GUARDED_BY(mutex_);     // the latest by run id
-  std::map<std::string, std::string> digests_ GUARDED_BY(mutex_);         // posterior blobs by key; empty: nobody has it
-  std::shared_ptr<collective::Collective> running_ GUARDED_BY(mutex_);    // what Interrupt aborts
-  v1::Assignment shown_ GUARDED_BY(mutex_);                               // held_, for other threads
+  std::map<std::string, uint8_t> controls_ GUARDED_BY(mutex_);         // bits by run id
+  std::map<std::string, v1::Committed> committed_ GUARDED_BY(mutex_);  // the latest by run id
+  std::map<std::string, std::string> digests_
+      GUARDED_BY(mutex_);  // posterior blobs by key; empty: nobody has it
+  std::shared_ptr<collective::Collective> running_ GUARDED_BY(mutex_);  // what Interrupt aborts
+  v1::Assignment shown_ GUARDED_BY(mutex_);                             // held_, for other threads
   v1::Heartbeat progress_ GUARDED_BY(mutex_);
   std::atomic<uint64_t> progress_count_{0};
   std::atomic<v1::Heartbeat::WaitsFor> waits_for_{v1::Heartbeat::WAITS_FOR_NOTHING};
@@ -153,20 +156,20 @@ class Session::Core {
   v1::Assignment held_;  // in work; without runs when idle
   v1::WorkerIdentity self_;
   int rank_ = 0;
-  std::vector<Run> runs_;           // in pack order
-  bool prepared_ = false;           // the trainer has held_'s pack
-  bool stuck_ = false;              // the roster's collective is dead: only a new assignment helps
+  std::vector<Run> runs_;  // in pack order
+  bool prepared_ = false;  // the trainer has held_'s pack
+  bool stuck_ = false;     // the roster's collective is dead: only a new assignment helps
   std::optional<v1::PeerFailure> peer_failure_;
   std::optional<v1::AssignmentReport> failed_;  // why this worker cannot go on with held_
   int reporter_ = 0;
   std::string reporter_reason_;
   uint64_t seen_connections_ = 0;
   uint64_t seen_news_ = 0;
-  SteadyTime last_report_;  // of commits
-  SteadyTime last_again_;   // of everything that waits for an answer
-  std::map<std::string, Encoded> encoded_;          // here, by key, until the coordinator has chosen
-  std::string cached_for_;                         // the states that cached_ was computed from
-  std::map<uint32_t, std::string> cached_;         // payloads by microbatch, for the step tried again
+  SteadyTime last_report_;                  // of commits
+  SteadyTime last_again_;                   // of everything that waits for an answer
+  std::map<std::string, Encoded> encoded_;  // here, by key, until the coordinator has chosen
+  std::string cached_for_;                  // the states that cached_ was computed from
+  std::map<uint32_t, std::string> cached_;  // payloads by microbatch, for the step tried again
   std::shared_ptr<collective::Collective> collective_;
   std::thread thread_;  // last: it uses the members above
 };
@@ -179,13 +182,9 @@ auto Session::Core::Persist(const Call& call) -> decltype(call()) {
     if (status.ok()) return result;
     if (Superseded()) return absl::Status(Aborted("superseded"));
     switch (Classify(status)) {
-      case Trouble::kSuperseded:
-        continue;  // interrupted for something that is over
-      case Trouble::kTryAgain:
-        RETURN_IF_ERROR(WaitForNews());
-        continue;
-      default:
-        return result;
+      case Trouble::kSuperseded: continue;  // interrupted for something that is over
+      case Trouble::kTryAgain: RETURN_IF_ERROR(WaitForNews()); continue;
+      default: return result;
     }
   }
 }

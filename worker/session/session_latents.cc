@@ -11,15 +11,18 @@ std::optional<std::string> Session::Core::KnownDigest(const std::string& key) co
   return it->second;
 }
 
-// Without a digest it asks whether anybody encoded this picture before; with one, it offers this worker's.
+// Without a digest it asks whether anybody encoded this picture before; with one, it offers this
+// worker's.
 void Session::Core::SayLatent(const std::string& key) {
   v1::WorkerMessage message;
   message.mutable_latent()->set_key(key);
-  if (const auto own = encoded_.find(key); own != encoded_.end()) message.mutable_latent()->set_blob_digest(own->second.digest);
+  if (const auto own = encoded_.find(key); own != encoded_.end())
+    message.mutable_latent()->set_blob_digest(own->second.digest);
   Send(std::move(message));
 }
 
-// The coordinator's word about `key`: the digest, or empty when nobody has it. `chosen`: waits for a digest.
+// The coordinator's word about `key`: the digest, or empty when nobody has it. `chosen`: waits for
+// a digest.
 absl::StatusOr<std::string> Session::Core::LatentAnswer(const std::string& key, bool chosen) {
   SteadyTime said = with_.clock->SteadyNow();
   for (;;) {
@@ -44,7 +47,8 @@ absl::Status Session::Core::SetLatents(const std::vector<std::string>& keys) {
     ASSIGN_OR_RETURN(const std::string digest, LatentAnswer(key, /*chosen=*/false));
     if (!digest.empty()) continue;
     if (!encoded_.contains(key)) {
-      ASSIGN_OR_RETURN(std::string bytes, Persist([&] { return with_.trainer->EncodeLatent(key); }));
+      ASSIGN_OR_RETURN(std::string bytes,
+                       Persist([&] { return with_.trainer->EncodeLatent(key); }));
       ASSIGN_OR_RETURN(std::string own, Persist([&] { return with_.blobs->Put(bytes); }));
       encoded_[key] = {std::move(own), std::move(bytes)};
       ++progress_count_;

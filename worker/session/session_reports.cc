@@ -9,7 +9,9 @@ bool Session::Core::connected() const {
   return connected_;
 }
 
-bool Session::Core::Send(v1::WorkerMessage message) { return with_.uplink->Send(std::move(message)); }
+bool Session::Core::Send(v1::WorkerMessage message) {
+  return with_.uplink->Send(std::move(message));
+}
 
 v1::AssignmentReport Session::Core::MakeReport(const char* phase) const {
   v1::AssignmentReport report;
@@ -75,7 +77,9 @@ void Session::Core::ReportAgain() {
   const SteadyTime time = with_.clock->SteadyNow();
   const bool stepping = phase == "stepping";
   // While stepping every commit says what is not committed yet, so only a new stream needs more.
-  if (connections == seen_connections_ && (stepping || time - last_again_ < options_.retry_interval)) return;
+  if (connections == seen_connections_ &&
+      (stepping || time - last_again_ < options_.retry_interval))
+    return;
   seen_connections_ = connections;
   last_again_ = time;
   if (held_.runs().empty() || !connected()) return;
@@ -109,8 +113,9 @@ void Session::Core::ReportTrouble(const absl::Status& status) {
   v1::WorkerMessage message;
   v1::AssignmentReport& report = *message.mutable_assignment();
   report = MakeReport("failed");
-  report.mutable_failure()->set_kind(Classify(status) == Trouble::kBadInput ? v1::RunFailure::KIND_BAD_INPUT
-                                                                            : v1::RunFailure::KIND_DEVICE);
+  report.mutable_failure()->set_kind(Classify(status) == Trouble::kBadInput
+                                         ? v1::RunFailure::KIND_BAD_INPUT
+                                         : v1::RunFailure::KIND_DEVICE);
   report.mutable_failure()->set_message(std::string(status.message()));
   report.set_run_id(BlamedRun(status));
   failed_ = report;

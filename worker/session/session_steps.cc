@@ -1,8 +1,8 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 #include <numeric>
-
-#include <fmt/format.h>
 
 #include "common/base/log.h"
 #include "worker/session/session_core.h"
@@ -23,7 +23,8 @@ GatherHeader Session::Core::MakeHeader() const {
   return header;
 }
 
-std::vector<RunLine> Session::Core::LinesOf(const std::vector<GatherHeader>& headers, size_t run) const {
+std::vector<RunLine> Session::Core::LinesOf(const std::vector<GatherHeader>& headers,
+                                            size_t run) const {
   std::vector<RunLine> lines;
   for (const GatherHeader& header : headers) lines.push_back(header.runs[run]);
   return lines;
@@ -34,7 +35,8 @@ void Session::Core::NoteReporter(const std::vector<GatherHeader>& headers) {
   for (const GatherHeader& header : headers) connected.push_back(header.connected);
   const ReporterDecision decision = DecideReporter(connected);
   reporter_ = decision.rank;
-  if (decision.reason != reporter_reason_) spdlog::info("commits are reported by rank {}: {}", decision.rank, decision.reason);
+  if (decision.reason != reporter_reason_)
+    spdlog::info("commits are reported by rank {}: {}", decision.rank, decision.reason);
   reporter_reason_ = decision.reason;
 }
 
@@ -51,8 +53,10 @@ bool Session::Core::FailDiverged(const std::vector<GatherHeader>& headers) {
     for (const int rank : decision.diverged) {
       names += (names.empty() ? "" : ", ") + held_.roster().members(rank).worker().worker_id();
     }
-    failure.set_message(fmt::format("members disagree about the run's state: {} (odd: {}); the last committed state is "
-                                    "kept: check that machine, then resume the run", decision.reason, names));
+    failure.set_message(fmt::format(
+        "members disagree about the run's state: {} (odd: {}); the last committed state is "
+        "kept: check that machine, then resume the run",
+        decision.reason, names));
     LeaveRun(i, Left::kDiverged, failure);
   }
   return any;
@@ -78,14 +82,17 @@ absl::StatusOr<std::string> Session::Core::ComputeMine(MicrobatchRange range) {
   // What was computed for this very step from these very states is as good as new after a regroup.
   std::string key;
   for (const size_t run : with_.trainer->ActiveRuns()) {
-    key += fmt::format("{}:{}:{:016x} ", run, with_.trainer->StepOf(run), with_.trainer->HashOf(run));
+    key +=
+        fmt::format("{}:{}:{:016x} ", run, with_.trainer->StepOf(run), with_.trainer->HashOf(run));
   }
   if (key != cached_for_) cached_.clear();
   cached_for_ = key;
   std::string payload;
   for (uint32_t i = range.first; i < range.first + range.count; ++i) {
     if (!cached_.contains(i)) {
-      ASSIGN_OR_RETURN(cached_[i], Persist([&] { return with_.trainer->ComputeMicrobatches({i, 1}); }));
+      ASSIGN_OR_RETURN(cached_[i], Persist([&] {
+                         return with_.trainer->ComputeMicrobatches({i, 1});
+                       }));
       ++progress_count_;
     }
     payload += cached_[i];
@@ -102,7 +109,8 @@ absl::Status Session::Core::Step() {
   const int size = held_.roster().members_size();
   const uint32_t count = with_.trainer->MicrobatchCount();
   const MicrobatchRange mine = SliceOf(count, rank_, size);
-  if (const std::vector<std::string> missing = with_.trainer->MissingLatents(mine); !missing.empty()) {
+  if (const std::vector<std::string> missing = with_.trainer->MissingLatents(mine);
+      !missing.empty()) {
     RETURN_IF_ERROR(SetLatents(missing));
     SetPhase("stepping");
   }
@@ -117,7 +125,8 @@ absl::Status Session::Core::Step() {
     sizes.push_back(header_size + (range.count == 0 ? 0 : with_.trainer->PayloadSize(range)));
   }
   std::vector<std::byte> receive(std::accumulate(sizes.begin(), sizes.end(), size_t{0}));
-  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive); !status.ok()) {
+  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive);
+      !status.ok()) {
     return Lost(status);
   }
   ++progress_count_;
@@ -125,25 +134,29 @@ absl::Status Session::Core::Step() {
   std::string payloads;
   std::span<const std::byte> rest(receive);
   for (const size_t part : sizes) {
-    auto decoded = DecodeGatherHeader(rest.first(header_size), runs_.size(), held_.roster().version());
+    auto decoded =
+        DecodeGatherHeader(rest.first(header_size), runs_.size(), held_.roster().version());
     if (!decoded.ok()) return Lost(decoded.status());
     headers.push_back(std::move(decoded).value());
     payloads.append(reinterpret_cast<const char*>(rest.data()) + header_size, part - header_size);
     rest = rest.subspan(part);
   }
   NoteReporter(headers);
-  if (FailDiverged(headers)) return absl::OkStatus();  // the others' step is computed again, without those runs
+  if (FailDiverged(headers))
+    return absl::OkStatus();  // the others' step is computed again, without those runs
   for (size_t i = 0; i < runs_.size(); ++i) {
     for (const RunLine& line : LinesOf(headers, i)) {
       if (line.step != headers[rank_].runs[i].step || line.left != headers[rank_].runs[i].left) {
-        return Lost(Internal(fmt::format("ranks gather for different steps of run {}", runs_[i].id)));
+        return Lost(
+            Internal(fmt::format("ranks gather for different steps of run {}", runs_[i].id)));
       }
     }
   }
   return Apply(payloads, headers);
 }
 
-absl::Status Session::Core::Apply(const std::string& payloads, const std::vector<GatherHeader>& headers) {
+absl::Status Session::Core::Apply(const std::string& payloads,
+                                  const std::vector<GatherHeader>& headers) {
   ASSIGN_OR_RETURN(const std::vector<RunStep> taken, with_.trainer->ApplyStep(payloads));
   cached_.clear();
   bool commit = false;
@@ -169,7 +182,8 @@ absl::Status Session::Core::Apply(const std::string& payloads, const std::vector
     if (bits == 0 || runs_[i].left != Left::kNo) continue;
     const bool still_active = std::find(active.begin(), active.end(), i) != active.end();
     const ControlDecision decision = DecideControl(bits, still_active);
-    spdlog::info("run {}, after step {}: {}", runs_[i].id, with_.trainer->StepOf(i), decision.reason);
+    spdlog::info("run {}, after step {}: {}", runs_[i].id, with_.trainer->StepOf(i),
+                 decision.reason);
     {
       MutexLock lock(mutex_);
       controls_[runs_[i].id] &= static_cast<uint8_t>(~bits);
@@ -192,7 +206,8 @@ void Session::Core::LeaveRun(size_t run, Left why, const v1::RunFailure& failure
 }
 
 absl::StatusOr<Trainer::Artifact> Session::Core::MakeArtifact(size_t run, uint32_t index) {
-  if (const std::vector<std::string> missing = with_.trainer->MissingLatentsOfArtifact(run, index); !missing.empty()) {
+  if (const std::vector<std::string> missing = with_.trainer->MissingLatentsOfArtifact(run, index);
+      !missing.empty()) {
     RETURN_IF_ERROR(SetLatents(missing));
     SetPhase("stepping");
   }

@@ -1,10 +1,10 @@
 #include "worker/torch_support/call.h"
 
+#include <c10/util/Exception.h>
+
 #include <exception>
 #include <new>
 #include <string>
-
-#include <c10/util/Exception.h>
 
 namespace neolog::torch_support {
 namespace {

@@ -8,8 +8,9 @@
 
 namespace neolog::torch_support {
 
-/// The status of the exception being handled; call it only inside `catch (...)`. ResourceExhausted when memory ran out
-/// (device or host), Internal otherwise. `doing` stands before the message. Never throws.
+/// The status of the exception being handled; call it only inside `catch (...)`. ResourceExhausted
+/// when memory ran out (device or host), Internal otherwise. `doing` stands before the message.
+/// Never throws.
 absl::Status StatusOfCurrentException(std::string_view doing) noexcept;
 
 namespace internal {
@@ -31,8 +32,9 @@ struct CallResult<absl::StatusOr<T>> {
 };
 }  // namespace internal
 
-/// Runs `fn` and turns whatever it throws into a Status: the only place where libtorch's exceptions end. The result is
-/// Status for a function that returns nothing or Status, StatusOr<T> for one that returns T or StatusOr<T>.
+/// Runs `fn` and turns whatever it throws into a Status: the only place where libtorch's exceptions
+/// end. The result is Status for a function that returns nothing or Status, StatusOr<T> for one
+/// that returns T or StatusOr<T>.
 ///
 ///     ASSIGN_OR_RETURN(at::Tensor text, CallTorch("encoding the prompt", [&] {
 ///       return model.EncodeText(ids, slots, rows);

@@ -1,8 +1,8 @@
 #include "worker/torch_support/device.h"
 
-#include <charconv>
-
 #include <fmt/format.h>
+
+#include <charconv>
 
 #include "worker/torch_support/cuda/cuda_devices.h"
 
@@ -19,12 +19,13 @@ absl::StatusOr<c10::Device> SelectDevice(std::string_view name) {
     if (error != std::errc() || stop != end) index = -1;
   }
   if (index < 0 || index > 127) {
-    return InvalidArgument(fmt::format("device '{}': expected \"cpu\" or \"cuda:N\", as in \"cuda:0\"", name));
+    return InvalidArgument(
+        fmt::format("device '{}': expected \"cpu\" or \"cuda:N\", as in \"cuda:0\"", name));
   }
   ASSIGN_OR_RETURN_WITH(const int count, CudaDeviceCount(), fmt::format("device '{}'", name));
   if (index >= count) {
-    return FailedPrecondition(
-        fmt::format("device '{}': this machine has {} CUDA device{}", name, count, count == 1 ? "" : "s"));
+    return FailedPrecondition(fmt::format("device '{}': this machine has {} CUDA device{}", name,
+                                          count, count == 1 ? "" : "s"));
   }
   return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
 }

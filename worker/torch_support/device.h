@@ -1,16 +1,16 @@
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <string>
 #include <string_view>
-
-#include <c10/core/Device.h>
 
 #include "common/base/status.h"
 
 namespace neolog::torch_support {
 
-/// The device that `name` means: "cpu" or "cuda:N". InvalidArgument for another word, FailedPrecondition for a CUDA
-/// device that this build or this machine does not have.
+/// The device that `name` means: "cpu" or "cuda:N". InvalidArgument for another word,
+/// FailedPrecondition for a CUDA device that this build or this machine does not have.
 absl::StatusOr<c10::Device> SelectDevice(std::string_view name);
 
 }  // namespace neolog::torch_support

@@ -4,8 +4,9 @@
 
 namespace neolog::torch_support {
 
-/// d loss / d leaf, of leaf's shape, float32. `loss` is a scalar, `leaf` requires a gradient. Zeros when the loss does
-/// not depend on the leaf. Frees the graph. Throws as libtorch does: call it inside CallTorch.
+/// d loss / d leaf, of leaf's shape, float32. `loss` is a scalar, `leaf` requires a gradient. Zeros
+/// when the loss does not depend on the leaf. Frees the graph. Throws as libtorch does: call it
+/// inside CallTorch.
 at::Tensor GradientOf(const at::Tensor& loss, const at::Tensor& leaf);
 
 }  // namespace neolog::torch_support

@@ -1,13 +1,5 @@
 #include "worker/torch_support/runtime.h"
 
-#include <algorithm>
-#include <array>
-#include <cstdlib>
-#include <cstring>
-#include <mutex>
-#include <string_view>
-#include <vector>
-
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
@@ -15,6 +7,14 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <torch/headeronly/version.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <string_view>
+#include <vector>
 
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -67,8 +67,9 @@ std::vector<std::string> VectorExtensions() {
 // Variables by which users overrule what the maths libraries choose.
 std::vector<std::string> Overrides() {
   std::vector<std::string> set;
-  for (const char* name : {"DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
-                           "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA"}) {
+  for (const char* name :
+       {"DNNL_MAX_CPU_ISA", "MKL_CBWR", "MKL_DEBUG_CPU_TYPE", "MKL_ENABLE_INSTRUCTIONS",
+        "ONEDNN_DEFAULT_FPMATH_MODE", "ONEDNN_MAX_CPU_ISA"}) {
     if (const char* value = std::getenv(name)) set.push_back(fmt::format("{}={}", name, value));
   }
   return set;
@@ -112,11 +113,12 @@ Capabilities GetCapabilities() {
   static const Capabilities capabilities = [] {
     Capabilities c;
     std::vector<std::string> parts = {at::get_cpu_capability(), Maker()};
-    for (const auto& more : {VectorExtensions(), Overrides()}) parts.insert(parts.end(), more.begin(), more.end());
+    for (const auto& more : {VectorExtensions(), Overrides()})
+      parts.insert(parts.end(), more.begin(), more.end());
     c.instruction_set = fmt::format("{}", fmt::join(parts, " "));
-    c.torch_build = fmt::format("torch {} mkl {} onednn {}", TORCH_VERSION,
-                                ShortVersion(at::get_mkl_version()),
-                                ShortVersion(at::get_mkldnn_version()));
+    c.torch_build =
+        fmt::format("torch {} mkl {} onednn {}", TORCH_VERSION, ShortVersion(at::get_mkl_version()),
+                    ShortVersion(at::get_mkldnn_version()));
     c.cuda = CompiledWithCuda();
     return c;
   }();

@@ -8,24 +8,28 @@ namespace neolog::torch_support {
 
 /// How libtorch runs in this process.
 struct RuntimeOptions {
-  /// Threads of one operation. Part of the numeric profile: it never follows from the number of workers. At least 1.
+  /// Threads of one operation. Part of the numeric profile: it never follows from the number of
+  /// workers. At least 1.
   int threads = 1;
 };
 
-/// Sets threads and determinism. The number of threads belongs to the calling thread, so every thread that computes
-/// calls this first; the rest is the process's and is set each time. Deterministic algorithms are on, and new tensors
-/// are not filled for it. InvalidArgument for fewer than one thread.
+/// Sets threads and determinism. The number of threads belongs to the calling thread, so every
+/// thread that computes calls this first; the rest is the process's and is set each time.
+/// Deterministic algorithms are on, and new tensors are not filled for it. InvalidArgument for
+/// fewer than one thread.
 absl::Status SetUpRuntime(const RuntimeOptions& options);
 
-/// Makes malloc keep freed memory instead of giving every large tensor back to the kernel, which faults it in again
-/// page by page (3 to 5 times slower steps on some virtual machines). For a process of its own only: its memory does
-/// not shrink. Call it once, from main, before any thread starts. False where the C library has no such switch.
+/// Makes malloc keep freed memory instead of giving every large tensor back to the kernel, which
+/// faults it in again page by page (3 to 5 times slower steps on some virtual machines). For a
+/// process of its own only: its memory does not shrink. Call it once, from main, before any thread
+/// starts. False where the C library has no such switch.
 bool KeepFreedMemory();
 
 /// What the bits of a result depend on beside dtype, threads and shapes.
 struct Capabilities {
-  /// The instruction set that libtorch's own kernels use ("AVX512", "AVX2", "DEFAULT"), then what oneDNN and MKL choose
-  /// their kernels by: the processor's maker and vector extensions, and the variables that overrule them.
+  /// The instruction set that libtorch's own kernels use ("AVX512", "AVX2", "DEFAULT"), then what
+  /// oneDNN and MKL choose their kernels by: the processor's maker and vector extensions, and the
+  /// variables that overrule them.
   std::string instruction_set;
   /// libtorch's version and the maths libraries inside, in one line.
   std::string torch_build;

@@ -1,10 +1,10 @@
 #include "worker/torch_support/tensors.h"
 
-#include <cstring>
-#include <string>
-
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+
+#include <cstring>
+#include <string>
 
 namespace neolog::torch_support {
 
@@ -36,7 +36,9 @@ absl::StatusOr<TensorType> TensorTypeOf(at::ScalarType type) {
     case at::kBFloat16: return TensorType::kBFloat16;
     case at::kFloat: return TensorType::kFloat32;
     case at::kDouble: return TensorType::kFloat64;
-    default: return InvalidArgument(std::string("a tensor of type ") + c10::toString(type) + " has no place in a tensor file");
+    default:
+      return InvalidArgument(std::string("a tensor of type ") + c10::toString(type) +
+                             " has no place in a tensor file");
   }
 }
 
@@ -45,12 +47,14 @@ at::Tensor TensorOver(const TensorView& view, std::shared_ptr<const void> owner)
   const bool aligned = reinterpret_cast<uintptr_t>(view.data.data()) % SizeOf(view.type) == 0;
   if (view.data.empty() || !aligned) {
     at::Tensor copy = at::empty(view.shape, options);
-    if (!view.data.empty()) std::memcpy(copy.mutable_data_ptr(), view.data.data(), view.data.size());
+    if (!view.data.empty())
+      std::memcpy(copy.mutable_data_ptr(), view.data.data(), view.data.size());
     return copy;
   }
   // from_blob wants a pointer it may write through; no caller writes to weights.
-  return at::from_blob(const_cast<std::byte*>(view.data.data()), view.shape,
-                       [owner = std::move(owner)](void*) {}, options);
+  return at::from_blob(
+      const_cast<std::byte*>(view.data.data()), view.shape, [owner = std::move(owner)](void*) {},
+      options);
 }
 
 absl::StatusOr<TensorView> ViewOf(const at::Tensor& tensor) {

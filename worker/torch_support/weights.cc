@@ -1,14 +1,13 @@
 #include "worker/torch_support/weights.h"
 
+#include <ATen/ops/_to_copy.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <utility>
-
-#include <ATen/ops/_to_copy.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/tensors.h"
@@ -18,11 +17,13 @@ namespace {
 
 constexpr size_t kShownErrors = 10;
 
-std::string ShapeText(at::IntArrayRef shape) { return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", ")); }
+std::string ShapeText(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
+}
 
 bool IsFloating(TensorType type) {
-  return type == TensorType::kFloat16 || type == TensorType::kBFloat16 || type == TensorType::kFloat32 ||
-         type == TensorType::kFloat64;
+  return type == TensorType::kFloat16 || type == TensorType::kBFloat16 ||
+         type == TensorType::kFloat32 || type == TensorType::kFloat64;
 }
 
 }  // namespace
@@ -40,7 +41,8 @@ absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& pa
   return map;
 }
 
-std::unique_ptr<WeightMap> WeightMap::Of(std::map<std::string, at::Tensor> tensors, std::string name) {
+std::unique_ptr<WeightMap> WeightMap::Of(std::map<std::string, at::Tensor> tensors,
+                                         std::string name) {
   std::unique_ptr<WeightMap> map(new WeightMap);
   map->name_ = std::move(name);
   map->tensors_ = std::move(tensors);
@@ -70,8 +72,8 @@ at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
     return {};
   }
   if (it->second.sizes() != shape) {
-    AddError(fmt::format("'{}' has shape {}, but config.json implies {}", key, ShapeText(it->second.sizes()),
-                         ShapeText(shape)));
+    AddError(fmt::format("'{}' has shape {}, but config.json implies {}", key,
+                         ShapeText(it->second.sizes()), ShapeText(shape)));
     return {};
   }
   return it->second;
@@ -79,15 +81,18 @@ at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
 
 void WeightMap::Release(const at::Tensor& tensor) const {
   if (!file_ || !tensor.defined()) return;
-  const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr()), end = begin + tensor.nbytes();
+  const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr()),
+             end = begin + tensor.nbytes();
   // Only memory of the mapping may be dropped: a tensor that was misaligned in the file is a copy.
-  const bool mapped = std::any_of(file_->tensors().begin(), file_->tensors().end(), [&](const auto& entry) {
-    return reinterpret_cast<uintptr_t>(entry.second.data.data()) == begin;
-  });
+  const bool mapped =
+      std::any_of(file_->tensors().begin(), file_->tensors().end(), [&](const auto& entry) {
+        return reinterpret_cast<uintptr_t>(entry.second.data.data()) == begin;
+      });
   if (!mapped) return;
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
-  // The pages are clean and the file stays: the kernel reads them again when asked. A refusal costs memory only.
+  // The pages are clean and the file stays: the kernel reads them again when asked. A refusal costs
+  // memory only.
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
 }
 
@@ -97,10 +102,12 @@ absl::Status WeightMap::Finish(const std::vector<std::string>& ignored_suffixes)
   std::vector<std::string> problems = errors_;
   for (const auto& [key, tensor] : tensors_) {
     if (asked_.count(key) != 0) continue;
-    const bool ignored = std::any_of(ignored_suffixes.begin(), ignored_suffixes.end(), [&key = key](const auto& s) {
-      return key.size() >= s.size() && key.compare(key.size() - s.size(), s.size(), s) == 0;
-    });
-    if (!ignored) problems.push_back(fmt::format("'{}' is there, but config.json has no such part", key));
+    const bool ignored =
+        std::any_of(ignored_suffixes.begin(), ignored_suffixes.end(), [&key = key](const auto& s) {
+          return key.size() >= s.size() && key.compare(key.size() - s.size(), s.size(), s) == 0;
+        });
+    if (!ignored)
+      problems.push_back(fmt::format("'{}' is there, but config.json has no such part", key));
   }
   if (problems.empty()) return absl::OkStatus();
   const size_t shown = std::min(problems.size(), kShownErrors);

@@ -1,20 +1,21 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
 #include "common/base/status.h"
 #include "common/tensor_file/safetensors.h"
 
 namespace neolog::torch_support {
 
-/// The weights of one part of a model, by checkpoint key. The file stays mapped while any tensor over it lives. Building
-/// a model reads every key once through WeightReader, which collects what is wrong; Finish then reports all of it.
+/// The weights of one part of a model, by checkpoint key. The file stays mapped while any tensor
+/// over it lives. Building a model reads every key once through WeightReader, which collects what
+/// is wrong; Finish then reports all of it.
 ///
 /// One thread.
 class WeightMap {
@@ -31,19 +32,19 @@ class WeightMap {
   /// A key's shape; empty when the key is missing.
   std::vector<int64_t> ShapeOf(const std::string& key) const;
 
-  /// The tensor under `key`, as it lies in the file. An undefined tensor, and an error kept for Finish, when the key is
-  /// missing, the shape differs or the type is not a floating one.
+  /// The tensor under `key`, as it lies in the file. An undefined tensor, and an error kept for
+  /// Finish, when the key is missing, the shape differs or the type is not a floating one.
   at::Tensor Take(const std::string& key, at::IntArrayRef shape);
   /// Every key that Take was asked for, with the expected shape: what a configuration needs.
   const std::map<std::string, std::vector<int64_t>>& asked() const { return asked_; }
-  /// Gives back the memory that the file's pages below `tensor` take in this process: for a tensor that was copied and
-  /// will not be read soon. Reading it again costs a page fault each 4 KB.
+  /// Gives back the memory that the file's pages below `tensor` take in this process: for a tensor
+  /// that was copied and will not be read soon. Reading it again costs a page fault each 4 KB.
   void Release(const at::Tensor& tensor) const;
   /// Keeps an error for Finish.
   void AddError(std::string message);
 
-  /// OK when every Take succeeded and every key was taken, except those for which a suffix in `ignored_suffixes`
-  /// matches. Otherwise InvalidArgument with the file and up to ten problems.
+  /// OK when every Take succeeded and every key was taken, except those for which a suffix in
+  /// `ignored_suffixes` matches. Otherwise InvalidArgument with the file and up to ten problems.
   absl::Status Finish(const std::vector<std::string>& ignored_suffixes) const;
 
  private:
@@ -56,8 +57,9 @@ class WeightMap {
   std::vector<std::string> errors_;
 };
 
-/// A place in the tree of weights: a prefix, and the type and device that weights are brought to. Blocks are built by
-/// handing each child `reader / "to_q"`. Cheap to copy; the WeightMap must outlive it.
+/// A place in the tree of weights: a prefix, and the type and device that weights are brought to.
+/// Blocks are built by handing each child `reader / "to_q"`. Cheap to copy; the WeightMap must
+/// outlive it.
 class WeightReader {
  public:
   WeightReader(WeightMap& weights, at::ScalarType dtype, c10::Device device)
@@ -69,8 +71,9 @@ class WeightReader {
   /// The same place, other type.
   WeightReader As(at::ScalarType dtype) const;
 
-  /// The weight `name` here. Already of the right type and on the right device: without a copy. Undefined when
-  /// something is wrong (see WeightMap::Take): nothing may be computed before Finish said OK.
+  /// The weight `name` here. Already of the right type and on the right device: without a copy.
+  /// Undefined when something is wrong (see WeightMap::Take): nothing may be computed before Finish
+  /// said OK.
   at::Tensor Get(std::string_view name, at::IntArrayRef shape) const;
   bool Has(std::string_view name) const { return weights_->Has(Key(name)); }
   std::vector<int64_t> ShapeOf(std::string_view name) const { return weights_->ShapeOf(Key(name)); }

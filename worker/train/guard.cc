@@ -26,9 +26,7 @@ std::optional<BadNumber> FindBadNumber(std::span<const SampleResult> samples) {
 v1::RunFailure DescribeRefusedStep(const RefusedStep& refused) {
   std::string what;
   switch (refused.bad.where) {
-    case BadNumber::Where::kLoss:
-      what = fmt::format("the loss is {}", refused.bad.value);
-      break;
+    case BadNumber::Where::kLoss: what = fmt::format("the loss is {}", refused.bad.value); break;
     case BadNumber::Where::kGradient:
       what = fmt::format("a gradient is {}", refused.bad.value);
       break;

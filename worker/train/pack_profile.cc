@@ -138,10 +138,10 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                     profile.attention()));
   }
   const torch_support::Capabilities here = torch_support::GetCapabilities();
-  resolved.numerics = fmt::format(
-      "{}; {}; {}; precision {}; {} threads; attention {}", here.instruction_set, here.torch_build,
-      device, static_cast<int>(resolved.model.precision), resolved.threads,
-      static_cast<int>(resolved.model.attention));
+  resolved.numerics =
+      fmt::format("{}; {}; {}; precision {}; {} threads; attention {}", here.instruction_set,
+                  here.torch_build, device, static_cast<int>(resolved.model.precision),
+                  resolved.threads, static_cast<int>(resolved.model.attention));
   return resolved;
 }
 

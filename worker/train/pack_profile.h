@@ -24,7 +24,8 @@ struct PackProfile {
   int threads = 1;
   /// Samples computed at once.
   uint32_t microbatch = 1;
-  /// What the bits of anything computed under this profile depend on beside the shapes, in one line.
+  /// What the bits of anything computed under this profile depend on beside the shapes, in one
+  /// line.
   std::string numerics;
 };
 

@@ -108,10 +108,9 @@ class PackTrainer : public session::Trainer {
     absl::StatusOr<dataset::Posterior> posterior =
         dataset::ParsePosterior(bytes, model_->info(), request->resolution);
     if (!posterior.ok()) {
-      return session::BlameRun(
-          Annotate(posterior.status(),
-                   fmt::format("posterior of picture '{}'", request->file_name)),
-          RunOfLatent(key));
+      return session::BlameRun(Annotate(posterior.status(), fmt::format("posterior of picture '{}'",
+                                                                        request->file_name)),
+                               RunOfLatent(key));
     }
     latents_.insert_or_assign(std::string(key), *std::move(posterior));
     return absl::OkStatus();
@@ -404,9 +403,11 @@ class PackTrainer : public session::Trainer {
     return cut;
   }
 
-  void NoteMissing(const PackRun& run, const PlannedSample& plan, std::vector<std::string>& keys) const {
+  void NoteMissing(const PackRun& run, const PlannedSample& plan,
+                   std::vector<std::string>& keys) const {
     const std::string& key = run.latent_keys[plan.image][plan.flip];
-    if (!latents_.contains(key) && std::find(keys.begin(), keys.end(), key) == keys.end()) keys.push_back(key);
+    if (!latents_.contains(key) && std::find(keys.begin(), keys.end(), key) == keys.end())
+      keys.push_back(key);
   }
 
   absl::StatusOr<SampleInput> InputOf(PackRun& run, const PlannedSample& plan) {

@@ -30,9 +30,8 @@ TEST(SystemTimersTest, CancelledTimersDoNotRunAndClosuresMaySetTimers) {
   bool cancelled_ran = false;
   const auto id = timers.RunAfter(absl::Milliseconds(5), [&] { cancelled_ran = true; });
   timers.Cancel(id);
-  timers.RunAfter(absl::ZeroDuration(), [&] {
-    timers.RunAfter(absl::Milliseconds(10), [&] { done.set_value(); });
-  });
+  timers.RunAfter(absl::ZeroDuration(),
+                  [&] { timers.RunAfter(absl::Milliseconds(10), [&] { done.set_value(); }); });
   done.get_future().wait();
   EXPECT_FALSE(cancelled_ran);
 }
@@ -47,7 +46,8 @@ TEST(FakeClockTest, AdvanceFiresWhatFallsDueAtItsTime) {
     clock.RunAfter(absl::Seconds(1), [&] { fired.push_back(clock.SteadyNow() - start); });
   });
   clock.Advance(absl::Seconds(3));
-  EXPECT_EQ(fired, (std::vector<absl::Duration>{absl::Seconds(1), absl::Seconds(2), absl::Seconds(2)}));
+  EXPECT_EQ(fired,
+            (std::vector<absl::Duration>{absl::Seconds(1), absl::Seconds(2), absl::Seconds(2)}));
   EXPECT_EQ(clock.pending(), 0u);
 }
 

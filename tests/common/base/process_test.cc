@@ -58,7 +58,8 @@ TEST(LockFileTest, UnwritablePlace_IsNamed) {
 TEST(SignalPipeTest, Signals_ArriveAsDataInOrder) {
   ASSERT_OK_AND_ASSIGN(auto signals, SignalPipe::Create({SIGINT, SIGTERM}));
   EXPECT_FALSE(Readable(signals->fd()));
-  EXPECT_THAT(SignalPipe::Create({SIGINT}), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("already")));
+  EXPECT_THAT(SignalPipe::Create({SIGINT}),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("already")));
   raise(SIGTERM);
   raise(SIGINT);
   EXPECT_TRUE(Readable(signals->fd()));

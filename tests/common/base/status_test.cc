@@ -33,7 +33,8 @@ TEST(StatusTest, AnnotateKeepsPayloadsAndLeavesOkAlone) {
 TEST(StatusTest, AssignOrReturnPassesValueAndError) {
   ASSERT_OK_AND_ASSIGN(int doubled, Twice(21));
   EXPECT_EQ(doubled, 42);
-  EXPECT_THAT(Twice(Aborted("peer left")), StatusIs(absl::StatusCode::kAborted, "doubling: peer left"));
+  EXPECT_THAT(Twice(Aborted("peer left")),
+              StatusIs(absl::StatusCode::kAborted, "doubling: peer left"));
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ INSTANTIATE_TEST_SUITE_P(All, ExitStatusTest,
 
 TEST(SubprocessTest, OutputEnvironmentAndDirectory_ArePassed) {
   ScopedDir dir;
-  SpawnOptions options = Shell("printf '%s|' \"$NEOLOG_A\" \"${HOME-unset}\" \"$(pwd)\"; cat; echo wrong >&2");
+  SpawnOptions options =
+      Shell("printf '%s|' \"$NEOLOG_A\" \"${HOME-unset}\" \"$(pwd)\"; cat; echo wrong >&2");
   options.env = {{"NEOLOG_A", "one two"}};
   options.unset_env = {"HOME"};
   options.cwd = dir.path();
@@ -65,7 +66,8 @@ TEST(SubprocessTest, OutputEnvironmentAndDirectory_ArePassed) {
 
 TEST(SubprocessTest, EnvironmentName_ReplacesTheParents) {
   setenv("NEOLOG_SUBPROCESS_TEST", "old", 1);
-  SpawnOptions options = Shell("env | grep -c NEOLOG_SUBPROCESS_TEST; echo $NEOLOG_SUBPROCESS_TEST");
+  SpawnOptions options =
+      Shell("env | grep -c NEOLOG_SUBPROCESS_TEST; echo $NEOLOG_SUBPROCESS_TEST");
   options.env = {{"NEOLOG_SUBPROCESS_TEST", "new"}};
   ASSERT_OK_AND_ASSIGN(const CommandResult result, RunCommand(options, kLong));
   unsetenv("NEOLOG_SUBPROCESS_TEST");
@@ -108,8 +110,10 @@ TEST(SubprocessTest, LargeOutputOnBothStreams_DoesNotBlock) {
 TEST(SubprocessTest, Descriptors_AreNotInherited) {
   const int leaked = open("/dev/null", O_RDONLY);  // without O_CLOEXEC, as a careless library would
   ASSERT_GE(leaked, 3);
-  ASSERT_OK_AND_ASSIGN(const CommandResult result,
-                       RunCommand(Shell("test -e /proc/$$/fd/" + std::to_string(leaked) + " && echo leaked"), kLong));
+  ASSERT_OK_AND_ASSIGN(
+      const CommandResult result,
+      RunCommand(Shell("test -e /proc/$$/fd/" + std::to_string(leaked) + " && echo leaked"),
+                 kLong));
   close(leaked);
   EXPECT_EQ(result.out, "");
 }
@@ -173,8 +177,10 @@ TEST(SubprocessTest, NewSession_LeavesTheTerminal) {
 TEST(SubprocessTest, MissingProgram_IsNamed) {
   SpawnOptions options;
   options.argv = {"/nowhere/neolog-nothing"};
-  EXPECT_THAT(Subprocess::Spawn(options), StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/neolog-nothing")));
-  EXPECT_THAT(Subprocess::Spawn({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no program")));
+  EXPECT_THAT(Subprocess::Spawn(options),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/nowhere/neolog-nothing")));
+  EXPECT_THAT(Subprocess::Spawn({}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("no program")));
 }
 
 TEST(SubprocessTest, SlowCommand_IsStoppedAtItsDeadline) {

@@ -1,12 +1,11 @@
+#include <gmock/gmock.h>
+#include <grpcpp/server.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <chrono>
 #include <map>
-
-#include <gmock/gmock.h>
-#include <grpcpp/server.h>
 
 #include "common/base/hash.h"
 #include "common/base/mutex.h"
@@ -31,19 +30,23 @@ TEST(StatusMappingTest, EveryCodeAndMessageSurvivesTheWire) {
   }
   EXPECT_TRUE(ToGrpc(absl::OkStatus()).ok());
   EXPECT_OK(FromGrpc(grpc::Status::OK));
-  EXPECT_EQ(FromGrpc(grpc::Status(grpc::StatusCode::DO_NOT_USE, "x")).code(), absl::StatusCode::kUnknown);
+  EXPECT_EQ(FromGrpc(grpc::Status(grpc::StatusCode::DO_NOT_USE, "x")).code(),
+            absl::StatusCode::kUnknown);
 }
 
 TEST(ChannelTest, BeyondLoopbackAndTls_AreRefusedWithTheReason) {
-  EXPECT_THAT(MakeChannel("10.0.0.1:70"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("connect to")));
+  EXPECT_THAT(MakeChannel("10.0.0.1:70"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("connect to")));
   EXPECT_THAT(MakeChannel("127.0.0.1:70", {.tls = {.ca = "ca.pem"}}),
               StatusIs(absl::StatusCode::kUnimplemented, HasSubstr("no TLS")));
-  EXPECT_THAT(MakeChannel("nonsense"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("host:port")));
+  EXPECT_THAT(MakeChannel("nonsense"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("host:port")));
   EXPECT_OK(MakeChannel("127.0.0.1:70"));
   grpc::ServerBuilder builder;
   EXPECT_THAT(ConfigureServer({Target{.host = "0.0.0.0", .port = 1}}, {}, builder, nullptr),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("listen on 0.0.0.0:1")));
-  EXPECT_THAT(ConfigureServer({}, {}, builder, nullptr), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least one")));
+  EXPECT_THAT(ConfigureServer({}, {}, builder, nullptr),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("at least one")));
 }
 
 TEST(ChannelTest, ServerThatAnswersLate_IsWaitedFor) {
@@ -75,12 +78,14 @@ class MapBlobService : public v1::BlobService::Service {
     std::string digest, bytes;
     while (reader->Read(&request)) {
       if (!request.digest().empty()) digest = request.digest();
-      if (request.chunk().size() > kBlobChunkBytes) return {grpc::StatusCode::INVALID_ARGUMENT, "chunk too large"};
+      if (request.chunk().size() > kBlobChunkBytes)
+        return {grpc::StatusCode::INVALID_ARGUMENT, "chunk too large"};
       bytes += request.chunk();
       MutexLock lock(mutex);
       ++chunks;
     }
-    if (Sha256Hex(bytes) != digest) return {grpc::StatusCode::INVALID_ARGUMENT, "digest does not fit"};
+    if (Sha256Hex(bytes) != digest)
+      return {grpc::StatusCode::INVALID_ARGUMENT, "digest does not fit"};
     response->set_size_bytes(bytes.size());
     MutexLock lock(mutex);
     blobs[digest] = bytes;
@@ -155,7 +160,8 @@ TEST_F(GrpcBlobStoreTest, WrongBytesTooLargeMissingAndAway_AreTypedErrors) {
   service_.blobs[digest] = "evil";
   EXPECT_THAT(store.Get(digest), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(digest)));
   service_.blobs[digest] = std::string(9, 'g');
-  EXPECT_THAT(store.Get(digest), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("limit of 8")));
+  EXPECT_THAT(store.Get(digest),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("limit of 8")));
   server_->Shutdown();
   EXPECT_THAT(store.Get(digest), StatusIs(absl::StatusCode::kUnavailable, HasSubstr(digest)));
   EXPECT_THAT(store.Put("x"), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("storing")));

@@ -51,14 +51,15 @@ TEST_P(ParseTargetErrorTest, NamesWhatIsWrong) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(GetParam().says)));
 }
 
-INSTANTIATE_TEST_SUITE_P(Table, ParseTargetErrorTest,
-                         ::testing::Values(BadTarget{"", "port is missing"}, BadTarget{"unix:", "path is missing"},
-                                           BadTarget{"localhost", "port is missing"},
-                                           BadTarget{":70", "host is missing"},
-                                           BadTarget{"a:b", "not a number"}, BadTarget{"a:", "not a number"},
-                                           BadTarget{"a:65536", "not a number"}, BadTarget{"a:7x", "not a number"},
-                                           BadTarget{"::1:70", "brackets"}, BadTarget{"[::1:70", "']'"},
-                                           BadTarget{"http://a:70", "brackets"}, BadTarget{"a/b:70", "'/'"}));
+INSTANTIATE_TEST_SUITE_P(
+    Table, ParseTargetErrorTest,
+    ::testing::Values(BadTarget{"", "port is missing"}, BadTarget{"unix:", "path is missing"},
+                      BadTarget{"localhost", "port is missing"},
+                      BadTarget{":70", "host is missing"}, BadTarget{"a:b", "not a number"},
+                      BadTarget{"a:", "not a number"}, BadTarget{"a:65536", "not a number"},
+                      BadTarget{"a:7x", "not a number"}, BadTarget{"::1:70", "brackets"},
+                      BadTarget{"[::1:70", "']'"}, BadTarget{"http://a:70", "brackets"},
+                      BadTarget{"a/b:70", "'/'"}));
 
 TEST(ParseTargetTest, SocketPathTooLong_SaysTheLimit) {
   EXPECT_OK(ParseTarget("unix:/" + std::string(106, 'x')));
@@ -69,10 +70,14 @@ TEST(ParseTargetTest, SocketPathTooLong_SaysTheLimit) {
 TEST(VersionCheckTest, OnlyMajorAndMinorCount) {
   EXPECT_OK(CheckVersion("0.1.0", "0.1.7", "the coordinator"));
   EXPECT_THAT(CheckVersion("0.1.0", "0.2.0", "the coordinator"),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("the coordinator is version 0.2.0")));
-  EXPECT_THAT(CheckVersion("0.11.0", "0.1.0", "w"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("0.11.0")));
-  EXPECT_THAT(CheckVersion("0.1.0", "", "w"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("major.minor")));
-  EXPECT_THAT(CheckVersion("0.1.0", "0.x.1", "w"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0.x.1")));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("the coordinator is version 0.2.0")));
+  EXPECT_THAT(CheckVersion("0.11.0", "0.1.0", "w"),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("0.11.0")));
+  EXPECT_THAT(CheckVersion("0.1.0", "", "w"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("major.minor")));
+  EXPECT_THAT(CheckVersion("0.1.0", "0.x.1", "w"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("0.x.1")));
 }
 
 }  // namespace

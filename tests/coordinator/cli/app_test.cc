@@ -5,10 +5,9 @@
 #include <chrono>
 #include <cmath>
 #include <future>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
-
-#include <nlohmann/json.hpp>
 
 #include "common/base/hash.h"
 #include "common/tensor_file/safetensors.h"
@@ -87,10 +86,11 @@ class AppTest : public ::testing::Test {
 
   /// A run file on the demo's model and pictures.
   std::string RunFile(const std::string& extra = "") {
-    WriteFileOrDie(dir_.File("run.yaml"), "name: zesko\nmodel: {path: '" + SourcePath("configs/demo/model") +
-                                              "'}\nword: {name: zesko, init_text: thing}\ndata: {images: '" +
-                                              SourcePath("configs/demo/pictures/zesko") +
-                                              "'}\ntraining: {steps: 100}\n" + extra);
+    WriteFileOrDie(dir_.File("run.yaml"),
+                   "name: zesko\nmodel: {path: '" + SourcePath("configs/demo/model") +
+                       "'}\nword: {name: zesko, init_text: thing}\ndata: {images: '" +
+                       SourcePath("configs/demo/pictures/zesko") + "'}\ntraining: {steps: 100}\n" +
+                       extra);
     return dir_.File("run.yaml");
   }
 
@@ -119,26 +119,39 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         UsageCase{"Bare", {}, 2, "neolog train FILE"}, UsageCase{"Help", {"--help"}, 0, ""},
         UsageCase{"CommandHelp", {"train", "--help"}, 0, ""},
-        UsageCase{"UnknownCommand", {"trian", "x.yaml"}, 2, "unknown command 'trian' (did you mean 'train'?)"},
-        UsageCase{"UnknownNothingNear", {"launch"}, 2, "unknown command 'launch'; see `neolog --help`"},
-        UsageCase{"UnknownOption", {"train", "x.yaml", "--worker=3"}, 2, "unknown option '--worker' (did you mean '--workers'?)"},
+        UsageCase{"UnknownCommand",
+                  {"trian", "x.yaml"},
+                  2,
+                  "unknown command 'trian' (did you mean 'train'?)"},
+        UsageCase{
+            "UnknownNothingNear", {"launch"}, 2, "unknown command 'launch'; see `neolog --help`"},
+        UsageCase{"UnknownOption",
+                  {"train", "x.yaml", "--worker=3"},
+                  2,
+                  "unknown option '--worker' (did you mean '--workers'?)"},
         UsageCase{"MissingFile", {"train"}, 2, "FILE is required"},
         UsageCase{"WorkersNotANumber", {"train", "x.yaml", "--workers", "two"}, 2, "--workers"},
         UsageCase{"WorkersZero", {"train", "x.yaml", "--workers", "0"}, 2, "--workers"},
         UsageCase{"BareConfig", {"config"}, 2, "subcommand is required"},
         UsageCase{"UnknownConfig", {"config", "explian"}, 2, "did you mean 'explain'?"},
         UsageCase{"BadFormat", {"status", "-o", "xml"}, 2, "xml"},
-        UsageCase{"Version", {"version"}, 0, ""}, UsageCase{"NoSuchRunFile", {"train", "nowhere.yaml"}, 2, "nowhere.yaml"},
-        UsageCase{"NoCluster", {"status"}, 3, "neolog up"}, UsageCase{"NoClusterList", {"list"}, 3, "no local cluster runs"},
+        UsageCase{"Version", {"version"}, 0, ""},
+        UsageCase{"NoSuchRunFile", {"train", "nowhere.yaml"}, 2, "nowhere.yaml"},
+        UsageCase{"NoCluster", {"status"}, 3, "neolog up"},
+        UsageCase{"NoClusterList", {"list"}, 3, "no local cluster runs"},
         UsageCase{"DownWithout", {"down"}, 0, "no local cluster runs"},
         UsageCase{"BadAddress", {"status", "--coordinator", "nonsense"}, 2, "nonsense"},
-        UsageCase{"NobodyThere", {"status", "--coordinator", "unix:/nowhere.sock"}, 3, "cannot be reached"},
+        UsageCase{"NobodyThere",
+                  {"status", "--coordinator", "unix:/nowhere.sock"},
+                  3,
+                  "cannot be reached"},
         UsageCase{"ExplainUnknown", {"config", "explain", "training.stesp"}, 2, "training.steps"},
         UsageCase{"TokenizeNowhere", {"tokenize", "--model", "/nowhere"}, 2, "/nowhere"}),
     [](const auto& info) { return info.param.name; });
 
 TEST_F(AppTest, Help_IsOnStandardOutputWithExitCodes) {
-  EXPECT_THAT(Run({"--help"}).out, AllOf(HasSubstr("train"), HasSubstr("143 terminated"), Not(HasSubstr("supervise"))));
+  EXPECT_THAT(Run({"--help"}).out,
+              AllOf(HasSubstr("train"), HasSubstr("143 terminated"), Not(HasSubstr("supervise"))));
   EXPECT_THAT(Run({"train", "--help"}).out, AllOf(HasSubstr("--set"), HasSubstr("Example")));
 }
 
@@ -147,7 +160,8 @@ TEST_F(AppTest, Explain_DocumentsASetting) {
 }
 
 TEST_F(AppTest, Tokenize_OneArrayALine) {
-  const Outcome outcome = Run({"tokenize", "--model", SourcePath("configs/demo/model"), "--json"}, "a photo\n\n");
+  const Outcome outcome =
+      Run({"tokenize", "--model", SourcePath("configs/demo/model"), "--json"}, "a photo\n\n");
   EXPECT_EQ(outcome.code, 0) << outcome.err;
   std::istringstream lines(outcome.out);
   std::string first, second, third;
@@ -209,7 +223,8 @@ TEST_F(AppTest, Train_SubmitsACompleteSpecAndFollowsToTheEnd) {
   EXPECT_EQ(spec.data().templates_size(), 27);
   ASSERT_EQ(spec.data().samples_size(), 6);
   for (const v1::Sample& sample : spec.data().samples()) {
-    const std::string bytes = ReadFileOrDie(SourcePath("configs/demo/pictures/zesko/" + sample.file_name()));
+    const std::string bytes =
+        ReadFileOrDie(SourcePath("configs/demo/pictures/zesko/" + sample.file_name()));
     EXPECT_EQ(Coordinator().blobs()[sample.image_digest()], bytes);
   }
 }
@@ -258,19 +273,24 @@ TEST_P(TrainSignalTest, Signal_DetachesAndStopsNothing) {
   raise(GetParam().signal);
   const Outcome outcome = done.get();
   EXPECT_EQ(outcome.code, GetParam().code);
-  EXPECT_THAT(outcome.err, AllOf(HasSubstr("The run goes on"), HasSubstr("neolog logs -f zesko-1")));
+  EXPECT_THAT(outcome.err,
+              AllOf(HasSubstr("The run goes on"), HasSubstr("neolog logs -f zesko-1")));
   EXPECT_FALSE(stopped);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, TrainSignalTest,
-                         ::testing::Values(SignalCase{"Interrupt", SIGINT, 130}, SignalCase{"Terminate", SIGTERM, 143},
+                         ::testing::Values(SignalCase{"Interrupt", SIGINT, 130},
+                                           SignalCase{"Terminate", SIGTERM, 143},
                                            SignalCase{"HangUp", SIGHUP, 143}),
                          [](const auto& info) { return info.param.name; });
 
 TEST_F(AppTest, TwoInterruptsAndYesOnATerminal_StopTheRun) {
   Coordinator().SetScript({RunAt(v1::RUN_STATE_RUNNING, 1)});
-  Coordinator().OnStop([&](const std::string&) { Coordinator().SetRun(RunAt(v1::RUN_STATE_STOPPED, 2)); });
-  auto done = std::async(std::launch::async, [&] { return Run({"train", RunFile()}, "y\n", /*tty=*/true); });
+  Coordinator().OnStop(
+      [&](const std::string&) { Coordinator().SetRun(RunAt(v1::RUN_STATE_STOPPED, 2)); });
+  auto done = std::async(std::launch::async, [&] {
+    return Run({"train", RunFile()}, "y\n", /*tty=*/true);
+  });
   while (Coordinator().watchers() == 0) std::this_thread::yield();
   raise(SIGINT);
   raise(SIGINT);

@@ -12,8 +12,8 @@
 
 namespace neolog::cli::testing {
 
-/// A coordinator of a few lines behind the real services, for testing the client side over a real socket: it keeps runs as
-/// it is told and sends the events it is given.
+/// A coordinator of a few lines behind the real services, for testing the client side over a real
+/// socket: it keeps runs as it is told and sends the events it is given.
 class FakeCoordinator {
  public:
   /// Listens on unix:`socket_path`.

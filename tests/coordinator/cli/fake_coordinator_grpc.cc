@@ -1,6 +1,5 @@
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_context.h>
-
 #include <gtest/gtest.h>
 
 #include "common/base/hash.h"
@@ -12,7 +11,9 @@
 
 namespace neolog::cli::testing {
 
-struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::Service, v1::BlobService::Service {
+struct FakeCoordinator::State : v1::ControlService::Service,
+                                v1::StatusService::Service,
+                                v1::BlobService::Service {
   Mutex mutex;
   CondVar changed;
   std::string version GUARDED_BY(mutex) = "0.1.0";
@@ -38,7 +39,8 @@ struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::
     return {grpc::StatusCode::NOT_FOUND, "there is no run '" + run_id + "'"};
   }
 
-  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request, v1::SubmitRunResponse* response) override {
+  grpc::Status SubmitRun(grpc::ServerContext*, const v1::SubmitRunRequest* request,
+                         v1::SubmitRunResponse* response) override {
     MutexLock lock(mutex);
     submitted.push_back(*request);
     v1::RunInfo run;
@@ -55,7 +57,8 @@ struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::
     *response->mutable_run() = run;
     return grpc::Status::OK;
   }
-  grpc::Status StopRun(grpc::ServerContext*, const v1::StopRunRequest* request, v1::StopRunResponse* response) override {
+  grpc::Status StopRun(grpc::ServerContext*, const v1::StopRunRequest* request,
+                       v1::StopRunResponse* response) override {
     std::function<void(const std::string&)> callback;
     {
       MutexLock lock(mutex);
@@ -64,27 +67,33 @@ struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::
     if (callback) callback(request->run_id());
     return With(request->run_id(), response->mutable_run());
   }
-  grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request, v1::PauseRunResponse* response) override {
+  grpc::Status PauseRun(grpc::ServerContext*, const v1::PauseRunRequest* request,
+                        v1::PauseRunResponse* response) override {
     return With(request->run_id(), response->mutable_run());
   }
-  grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request, v1::ResumeRunResponse* response) override {
+  grpc::Status ResumeRun(grpc::ServerContext*, const v1::ResumeRunRequest* request,
+                         v1::ResumeRunResponse* response) override {
     return With(request->run_id(), response->mutable_run());
   }
-  grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest* request, v1::GetRunResponse* response) override {
+  grpc::Status GetRun(grpc::ServerContext*, const v1::GetRunRequest* request,
+                      v1::GetRunResponse* response) override {
     return With(request->run_id(), response->mutable_run());
   }
-  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*, v1::ListRunsResponse* response) override {
+  grpc::Status ListRuns(grpc::ServerContext*, const v1::ListRunsRequest*,
+                        v1::ListRunsResponse* response) override {
     MutexLock lock(mutex);
     for (const auto& [id, run] : runs) *response->add_runs() = run;
     return grpc::Status::OK;
   }
-  grpc::Status GetSteps(grpc::ServerContext*, const v1::GetStepsRequest* request, v1::GetStepsResponse* response) override {
+  grpc::Status GetSteps(grpc::ServerContext*, const v1::GetStepsRequest* request,
+                        v1::GetStepsResponse* response) override {
     v1::StepRecord& step = *response->add_steps();
     step.set_step(request->first_step());
     step.set_loss(0.5);
     return grpc::Status::OK;
   }
-  grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*, v1::GetStatusResponse* response) override {
+  grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*,
+                         v1::GetStatusResponse* response) override {
     MutexLock lock(mutex);
     response->set_version(version);
     for (const auto& [id, run] : runs) *response->add_runs() = run;
@@ -111,7 +120,8 @@ struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::
     --watchers;
     return {grpc::StatusCode::UNAVAILABLE, "going away"};
   }
-  grpc::Status PutBlob(grpc::ServerContext*, grpc::ServerReader<v1::PutBlobRequest>* reader, v1::PutBlobResponse* response) override {
+  grpc::Status PutBlob(grpc::ServerContext*, grpc::ServerReader<v1::PutBlobRequest>* reader,
+                       v1::PutBlobResponse* response) override {
     std::string bytes;
     v1::PutBlobRequest part;
     while (reader->Read(&part)) bytes += part.chunk();
@@ -120,9 +130,11 @@ struct FakeCoordinator::State : v1::ControlService::Service, v1::StatusService::
     blobs[Sha256Hex(bytes)] = bytes;
     return grpc::Status::OK;
   }
-  grpc::Status HasBlobs(grpc::ServerContext*, const v1::HasBlobsRequest* request, v1::HasBlobsResponse* response) override {
+  grpc::Status HasBlobs(grpc::ServerContext*, const v1::HasBlobsRequest* request,
+                        v1::HasBlobsResponse* response) override {
     MutexLock lock(mutex);
-    for (const std::string& digest : request->digests()) response->add_present(blobs.count(digest) > 0);
+    for (const std::string& digest : request->digests())
+      response->add_present(blobs.count(digest) > 0);
     return grpc::Status::OK;
   }
 };

@@ -29,11 +29,12 @@ class InputsTest : public ::testing::Test {
  protected:
   InputsTest() : fs_(MakePosixFileSystem()) {
     fs::copy(SourcePath("configs/demo/model"), dir_.File("model"), fs::copy_options::recursive);
-    fs::copy(SourcePath("configs/demo/pictures/zesko"), dir_.File("pictures"), fs::copy_options::recursive);
+    fs::copy(SourcePath("configs/demo/pictures/zesko"), dir_.File("pictures"),
+             fs::copy_options::recursive);
     dependencies_.fs = fs_.get();
     dependencies_.fingerprint_cache = dir_.File("fingerprints.json");
-    settings_ = {"name=zesko", "model.path=" + dir_.File("model"), "word.name=zesko", "data.images=" + dir_.File("pictures"),
-                 "checkpoint.log_dir=" + dir_.File("out")};
+    settings_ = {"name=zesko", "model.path=" + dir_.File("model"), "word.name=zesko",
+                 "data.images=" + dir_.File("pictures"), "checkpoint.log_dir=" + dir_.File("out")};
   }
 
   Inputs Check() {
@@ -105,58 +106,105 @@ void Truncate(const std::string& path, size_t size) { fs::resize_file(path, size
 INSTANTIATE_TEST_SUITE_P(
     All, BadInputTest,
     ::testing::Values(
-        BadInput{"NoModelFolder", {"model.path=nowhere"}, nullptr, {"model.path", "there is no folder", "nowhere"}},
-        BadInput{"NotADiffusersFolder", {}, [](const std::string& d) { fs::remove(d + "/model/model_index.json"); },
+        BadInput{"NoModelFolder",
+                 {"model.path=nowhere"},
+                 nullptr,
+                 {"model.path", "there is no folder", "nowhere"}},
+        BadInput{"NotADiffusersFolder",
+                 {},
+                 [](const std::string& d) { fs::remove(d + "/model/model_index.json"); },
                  {"model.path", "model_index.json"}},
-        BadInput{"NoWeights", {}, [](const std::string& d) { fs::remove(d + "/model/unet/diffusion_pytorch_model.safetensors"); },
+        BadInput{"NoWeights",
+                 {},
+                 [](const std::string& d) {
+                   fs::remove(d + "/model/unet/diffusion_pytorch_model.safetensors");
+                 },
                  {"model.path", "unet", ".safetensors"}},
-        BadInput{"CorruptWeights", {}, [](const std::string& d) {
+        BadInput{"CorruptWeights",
+                 {},
+                 [](const std::string& d) {
                    Truncate(d + "/model/unet/diffusion_pytorch_model.safetensors", 5000);
-                 }, {"model.path", "diffusion_pytorch_model.safetensors"}},
-        BadInput{"WidthContradiction", {}, [](const std::string& d) {
+                 },
+                 {"model.path", "diffusion_pytorch_model.safetensors"}},
+        BadInput{"WidthContradiction",
+                 {},
+                 [](const std::string& d) {
                    WriteFileOrDie(d + "/model/text_encoder/config.json", R"({"hidden_size": 768})");
-                 }, {"model.path", "width 96", "hidden_size 768"}},
-        BadInput{"NoTokenizer", {}, [](const std::string& d) { fs::remove(d + "/model/tokenizer/vocab.json"); },
+                 },
+                 {"model.path", "width 96", "hidden_size 768"}},
+        BadInput{"NoTokenizer",
+                 {},
+                 [](const std::string& d) { fs::remove(d + "/model/tokenizer/vocab.json"); },
                  {"model.path", "vocab.json"}},
-        BadInput{"NoPicturesFolder", {"data.images=nowhere"}, nullptr, {"data.images", "there is no folder"}},
-        BadInput{"EmptyFolder", {}, [](const std::string& d) {
+        BadInput{"NoPicturesFolder",
+                 {"data.images=nowhere"},
+                 nullptr,
+                 {"data.images", "there is no folder"}},
+        BadInput{"EmptyFolder",
+                 {},
+                 [](const std::string& d) {
                    fs::remove_all(d + "/pictures");
                    fs::create_directory(d + "/pictures");
                    WriteFileOrDie(d + "/pictures/notes.md", "x");
-                 }, {"data.images", "has no pictures", "jpg, png"}},
-        BadInput{"TwoBadPictures", {}, [](const std::string& d) {
+                 },
+                 {"data.images", "has no pictures", "jpg, png"}},
+        BadInput{"TwoBadPictures",
+                 {},
+                 [](const std::string& d) {
                    WriteFileOrDie(d + "/pictures/2.png", "text");
                    WriteFileOrDie(d + "/pictures/5.png", "");
-                 }, {"2.png", "5.png", "2 of 6 pictures", "skip_bad_images: true"}},
-        BadInput{"FormatThatIsNotRead", {}, [](const std::string& d) { WriteFileOrDie(d + "/pictures/7.bmp", "BM123"); },
+                 },
+                 {"2.png", "5.png", "2 of 6 pictures", "skip_bad_images: true"}},
+        BadInput{"FormatThatIsNotRead",
+                 {},
+                 [](const std::string& d) { WriteFileOrDie(d + "/pictures/7.bmp", "BM123"); },
                  {"7.bmp", "convert"}},
-        BadInput{"NothingLeft", {"data.skip_bad_images=true"}, [](const std::string& d) {
-                   for (int i = 1; i <= 6; ++i) WriteFileOrDie(d + "/pictures/" + std::to_string(i) + ".png", "text");
-                 }, {"data.images", "none of the 6 pictures"}},
-        BadInput{"WordInTheVocabulary", {"word.name=circle"}, nullptr, {"word.name", "circle", "vocabulary"}},
-        BadInput{"WordInNoPrompt", {"data.prompts=file", "data.prompt_file=p.txt"},
-                 [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a photo of something\n"); },
-                 {"data.prompt_file", "zesko"}},
-        BadInput{"MisspeltPlaceholder", {"data.prompts=file", "data.prompt_file=p.txt"},
-                 [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a [name]\na [filewrods]\n"); },
-                 {"data.prompt_file", "filewrods"}},
+        BadInput{"NothingLeft",
+                 {"data.skip_bad_images=true"},
+                 [](const std::string& d) {
+                   for (int i = 1; i <= 6; ++i)
+                     WriteFileOrDie(d + "/pictures/" + std::to_string(i) + ".png", "text");
+                 },
+                 {"data.images", "none of the 6 pictures"}},
+        BadInput{"WordInTheVocabulary",
+                 {"word.name=circle"},
+                 nullptr,
+                 {"word.name", "circle", "vocabulary"}},
+        BadInput{
+            "WordInNoPrompt",
+            {"data.prompts=file", "data.prompt_file=p.txt"},
+            [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a photo of something\n"); },
+            {"data.prompt_file", "zesko"}},
+        BadInput{
+            "MisspeltPlaceholder",
+            {"data.prompts=file", "data.prompt_file=p.txt"},
+            [](const std::string& d) { WriteFileOrDie(d + "/p.txt", "a [name]\na [filewrods]\n"); },
+            {"data.prompt_file", "filewrods"}},
         BadInput{"WordInNoCaption", {"data.prompts=captions"}, nullptr, {"data.prompts", "zesko"}},
-        BadInput{"InitFileOfAnotherModel", {"word.init_file=sd15.pt"}, [](const std::string& d) {
-                   WriteFileOrDie(d + "/sd15.pt", Sd15Embedding());
-                 }, {"word.init_file", "768", "96"}},
-        BadInput{"InitFileThatIsNone", {"word.init_file=x.pt"},
-                 [](const std::string& d) { WriteFileOrDie(d + "/x.pt", "hello"); }, {"word.init_file", "x.pt"}},
-        BadInput{"BadRate", {"training.learning_rate=0.1:x"}, nullptr, {"training.learning_rate", "0.1:x"}},
-        BadInput{"LogDirOfAnotherRun", {}, [](const std::string& d) {
-                   ClaimFolder(d + "/out", "zesko", "zesko-77");
-                 }, {"checkpoint.log_dir", "zesko-77", "neolog resume zesko-77"}}),
+        BadInput{"InitFileOfAnotherModel",
+                 {"word.init_file=sd15.pt"},
+                 [](const std::string& d) { WriteFileOrDie(d + "/sd15.pt", Sd15Embedding()); },
+                 {"word.init_file", "768", "96"}},
+        BadInput{"InitFileThatIsNone",
+                 {"word.init_file=x.pt"},
+                 [](const std::string& d) { WriteFileOrDie(d + "/x.pt", "hello"); },
+                 {"word.init_file", "x.pt"}},
+        BadInput{"BadRate",
+                 {"training.learning_rate=0.1:x"},
+                 nullptr,
+                 {"training.learning_rate", "0.1:x"}},
+        BadInput{"LogDirOfAnotherRun",
+                 {},
+                 [](const std::string& d) { ClaimFolder(d + "/out", "zesko", "zesko-77"); },
+                 {"checkpoint.log_dir", "zesko-77", "neolog resume zesko-77"}}),
     [](const auto& info) { return info.param.name; });
 
 TEST_F(InputsTest, ErrorsOfAllKinds_ComeTogether) {
-  settings_.insert(settings_.end(), {"word.name=circle", "training.stesp=3", "training.learning_rate=fast"});
+  settings_.insert(settings_.end(),
+                   {"word.name=circle", "training.stesp=3", "training.learning_rate=fast"});
   WriteFileOrDie(dir_.File("pictures/2.png"), "text");
-  EXPECT_THAT(Errors(), AllOf(HasSubstr("training.stesp"), HasSubstr("training.learning_rate"), HasSubstr("2.png"),
-                              HasSubstr("circle")));
+  EXPECT_THAT(Errors(), AllOf(HasSubstr("training.stesp"), HasSubstr("training.learning_rate"),
+                              HasSubstr("2.png"), HasSubstr("circle")));
 }
 
 TEST_F(InputsTest, FileThatCannotBeReadAtAll_GetsNoErrorsThatFollowFromIt) {
@@ -203,7 +251,9 @@ TEST_F(InputsTest, PictureThatChangedMeanwhile_IsNotUploaded) {
    public:
     absl::StatusOr<std::string> Put(std::string_view) override { return std::string(); }
     absl::StatusOr<std::string> Get(std::string_view) override { return NotFound(""); }
-    absl::StatusOr<std::vector<bool>> Has(const std::vector<std::string>& d) override { return std::vector<bool>(d.size()); }
+    absl::StatusOr<std::vector<bool>> Has(const std::vector<std::string>& d) override {
+      return std::vector<bool>(d.size());
+    }
   } blobs;
   EXPECT_THAT(UploadPictures(inputs.pictures, *fs_, blobs, [] { return true; }),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("1.png")));

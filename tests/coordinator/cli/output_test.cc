@@ -51,15 +51,18 @@ v1::GetStatusResponse Status() {
 TableStyle Style() { return {false, true, absl::FromUnixSeconds(1'000'160)}; }
 
 TEST(FormatStatusTest, Table_HasRunsAndWorkersWithReasons) {
-  EXPECT_EQ(FormatStatus(Status(), OutputFormat::kTable, Style()),
-            "coordinator 0.1.0, up 2m40s\n"
-            "\n"
-            "NAME   RUN           STATE    STEP     LOSS    RATE         ETA  WORKERS  AGE    REASON\n"
-            "zesko  zesko-1a2b3c  running  123/350  0.0285  5.1 steps/s  44s  2        1m00s  2 of 2 workers\n"
-            "no     no            failed   0/10     -       -            -    0        -      the loss is NaN; try a lower rate\n"
-            "\n"
-            "WORKER  STATE     RUN           STEP  HEARTBEAT  REASON\n"
-            "w0      stepping  zesko-1a2b3c  123   0.2s ago\n");
+  EXPECT_EQ(
+      FormatStatus(Status(), OutputFormat::kTable, Style()),
+      "coordinator 0.1.0, up 2m40s\n"
+      "\n"
+      "NAME   RUN           STATE    STEP     LOSS    RATE         ETA  WORKERS  AGE    REASON\n"
+      "zesko  zesko-1a2b3c  running  123/350  0.0285  5.1 steps/s  44s  2        1m00s  2 of 2 "
+      "workers\n"
+      "no     no            failed   0/10     -       -            -    0        -      the loss "
+      "is NaN; try a lower rate\n"
+      "\n"
+      "WORKER  STATE     RUN           STEP  HEARTBEAT  REASON\n"
+      "w0      stepping  zesko-1a2b3c  123   0.2s ago\n");
 }
 
 TEST(FormatStatusTest, NoHeadersAndWide) {
@@ -88,7 +91,8 @@ TEST(FormatStatusTest, Yaml_KeepsWordsThatLookLikeOtherThings) {
 }
 
 TEST(FormatStatusTest, Name_IsOneALine) {
-  EXPECT_EQ(FormatStatus(Status(), OutputFormat::kName, Style()), "run/zesko-1a2b3c\nrun/no\nworker/w0\n");
+  EXPECT_EQ(FormatStatus(Status(), OutputFormat::kName, Style()),
+            "run/zesko-1a2b3c\nrun/no\nworker/w0\n");
 }
 
 TEST(FormatTableTest, WideCharacters_AlignByCodePoint) {
@@ -145,15 +149,17 @@ TEST_P(UseColorTest, Rules) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, UseColorTest,
-    ::testing::Values(ColorCase{"Terminal", ColorMode::kAuto, true, {{"TERM", "xterm"}}, true},
-                      ColorCase{"Pipe", ColorMode::kAuto, false, {{"TERM", "xterm"}}, false},
-                      ColorCase{"Dumb", ColorMode::kAuto, true, {{"TERM", "dumb"}}, false},
-                      ColorCase{"NoColor", ColorMode::kAuto, true, {{"TERM", "xterm"}, {"NO_COLOR", "1"}}, false},
-                      ColorCase{"EmptyNoColor", ColorMode::kAuto, true, {{"TERM", "xterm"}, {"NO_COLOR", ""}}, true},
-                      ColorCase{"Forced", ColorMode::kAuto, false, {{"CLICOLOR_FORCE", "1"}}, true},
-                      ColorCase{"ForcedOff", ColorMode::kAuto, false, {{"CLICOLOR_FORCE", "0"}}, false},
-                      ColorCase{"Always", ColorMode::kAlways, false, {{"NO_COLOR", "1"}}, true},
-                      ColorCase{"Never", ColorMode::kNever, true, {{"CLICOLOR_FORCE", "1"}}, false}),
+    ::testing::Values(
+        ColorCase{"Terminal", ColorMode::kAuto, true, {{"TERM", "xterm"}}, true},
+        ColorCase{"Pipe", ColorMode::kAuto, false, {{"TERM", "xterm"}}, false},
+        ColorCase{"Dumb", ColorMode::kAuto, true, {{"TERM", "dumb"}}, false},
+        ColorCase{"NoColor", ColorMode::kAuto, true, {{"TERM", "xterm"}, {"NO_COLOR", "1"}}, false},
+        ColorCase{
+            "EmptyNoColor", ColorMode::kAuto, true, {{"TERM", "xterm"}, {"NO_COLOR", ""}}, true},
+        ColorCase{"Forced", ColorMode::kAuto, false, {{"CLICOLOR_FORCE", "1"}}, true},
+        ColorCase{"ForcedOff", ColorMode::kAuto, false, {{"CLICOLOR_FORCE", "0"}}, false},
+        ColorCase{"Always", ColorMode::kAlways, false, {{"NO_COLOR", "1"}}, true},
+        ColorCase{"Never", ColorMode::kNever, true, {{"CLICOLOR_FORCE", "1"}}, false}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

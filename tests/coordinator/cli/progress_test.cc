@@ -37,13 +37,17 @@ INSTANTIATE_TEST_SUITE_P(
     All, ProgressLineTest,
     ::testing::Values(
         WidthCase{"Wide", 120,
-                  "zesko  123/350  35%  [=============>                        ]  loss 0.0285  5.1 steps/s  ETA 44s  "
+                  "zesko  123/350  35%  [=============>                        ]  loss 0.0285  5.1 "
+                  "steps/s  ETA 44s  "
                   "2 workers"},
-        WidthCase{"Terminal", 80, "zesko  123/350  35%  [===>      ]  loss 0.0285  5.1 steps/s  ETA 44s  2 workers"},
+        WidthCase{
+            "Terminal", 80,
+            "zesko  123/350  35%  [===>      ]  loss 0.0285  5.1 steps/s  ETA 44s  2 workers"},
         WidthCase{"NoBar", 70, "zesko  123/350  35%  loss 0.0285  5.1 steps/s  ETA 44s  2 workers"},
         WidthCase{"NoWorkers", 60, "zesko  123/350  35%  loss 0.0285  5.1 steps/s  ETA 44s"},
         WidthCase{"NoRate", 50, "zesko  123/350  35%  loss 0.0285  ETA 44s"},
-        WidthCase{"NoLoss", 36, "zesko  123/350  35%  ETA 44s"}, WidthCase{"NameAndSteps", 24, "zesko  123/350  35%"},
+        WidthCase{"NoLoss", 36, "zesko  123/350  35%  ETA 44s"},
+        WidthCase{"NameAndSteps", 24, "zesko  123/350  35%"},
         WidthCase{"StepsOnly", 14, "123/350  35%"}, WidthCase{"Tiny", 8, "123/350"}),
     [](const auto& info) { return info.param.name; });
 
@@ -53,7 +57,8 @@ TEST(ProgressLineTest, BeforeTheFirstStep_SaysWhatItWaitsFor) {
   run.set_state(v1::RUN_STATE_QUEUED);
   run.set_total_steps(350);
   run.set_reason("waiting for 2 workers");
-  EXPECT_EQ(FormatProgress(ViewOf(run), 60), "zesko  0/350   0%  [>              ]  waiting for 2 workers");
+  EXPECT_EQ(FormatProgress(ViewOf(run), 60),
+            "zesko  0/350   0%  [>              ]  waiting for 2 workers");
 }
 
 TEST(ProgressLineTest, AtTheEnd_HasNoEta) {

@@ -7,9 +7,8 @@
 #include <chrono>
 #include <fstream>
 #include <future>
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
@@ -59,8 +58,10 @@ class SupervisorTest : public ::testing::Test {
   }
 
   void Start() {
-    ASSERT_OK_AND_ASSIGN(supervisor_, Supervisor::Create(
-                                          options_, [this]() -> absl::StatusOr<bool> { return active_.load(); }, &clock_));
+    ASSERT_OK_AND_ASSIGN(
+        supervisor_,
+        Supervisor::Create(
+            options_, [this]() -> absl::StatusOr<bool> { return active_.load(); }, &clock_));
     ASSERT_OK_AND_ASSIGN(signals_, SignalPipe::Create({SIGTERM, SIGUSR1}));
     left_ = std::async(std::launch::async, [this] { return supervisor_->Run(*signals_); });
   }
@@ -90,12 +91,14 @@ TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
   Start();
   auto client = Connect();
   ASSERT_OK_AND_ASSIGN(auto info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));
-  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));  // the second changes nothing
+  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1,
+                                           "cpu"}));  // the second changes nothing
   ASSERT_EQ(info.children.size(), 3u);
   EXPECT_EQ(info.children[0].name, "coordinator");
   EXPECT_EQ(info.children[1].name, "w0");
   EXPECT_EQ(info.children[2].name, "w1");
-  for (const ChildInfo& child : info.children) EXPECT_TRUE(FindProcess(static_cast<pid_t>(child.pid)).has_value());
+  for (const ChildInfo& child : info.children)
+    EXPECT_TRUE(FindProcess(static_cast<pid_t>(child.pid)).has_value());
   EXPECT_EQ(info.target, "unix:" + options_.dir.root + "/coordinator.sock");
   // Workers with other threads are other workers.
   ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, 1, 4, "cpu"}));
@@ -105,22 +108,26 @@ TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
     std::ifstream args(options_.worker_program + ".args");
     return std::count(std::istreambuf_iterator<char>(args), {}, '\n') == 3;
   }));
-  EXPECT_THAT(ReadFileOrDie(options_.worker_program + ".args"),
-              HasSubstr("run --coordinator " + info.target + " --id w0 --state-dir " + options_.dir.root +
-                        "/workers/w0 --threads 1 --device cpu --fingerprint-cache " + options_.dir.root + "/fingerprints.json"))
+  EXPECT_THAT(
+      ReadFileOrDie(options_.worker_program + ".args"),
+      HasSubstr("run --coordinator " + info.target + " --id w0 --state-dir " + options_.dir.root +
+                "/workers/w0 --threads 1 --device cpu --fingerprint-cache " + options_.dir.root +
+                "/fingerprints.json"))
       << "hashed once, by the command";
 }
 
 TEST_F(SupervisorTest, DeadChild_IsStartedAgainAndItsEndIsReported) {
   Start();
   auto client = Connect();
-  ASSERT_OK_AND_ASSIGN(const auto before, client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
+  ASSERT_OK_AND_ASSIGN(const auto before,
+                       client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
   kill(static_cast<pid_t>(before.children[1].pid), SIGKILL);
   SupervisorReply after;
   ASSERT_TRUE(Eventually([&] {
     auto info = client->Call({});
     if (info.ok()) after = *std::move(info);
-    return after.children.size() == 2 && after.children[1].restarts == 1 && after.children[1].pid != 0;
+    return after.children.size() == 2 && after.children[1].restarts == 1 &&
+           after.children[1].pid != 0;
   }));
   EXPECT_NE(after.children[1].pid, before.children[1].pid);
   EXPECT_EQ(after.children[1].last_exit, "signal SIGKILL");
@@ -145,19 +152,23 @@ TEST_F(SupervisorTest, ChildThatCannotLive_IsTriedAgainWithPausesAndItsLogIsKept
 TEST_F(SupervisorTest, Down_EndsEveryChildBeforeTheConnectionCloses) {
   Start();
   auto client = Connect();
-  ASSERT_OK_AND_ASSIGN(const auto info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));
+  ASSERT_OK_AND_ASSIGN(const auto info,
+                       client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));
   ASSERT_OK(client->Call({SupervisorRequest::Op::kDown}));
   ASSERT_OK(client->WaitClosed(kLong));
-  for (const ChildInfo& child : info.children) EXPECT_FALSE(FindProcess(static_cast<pid_t>(child.pid)).has_value());
+  for (const ChildInfo& child : info.children)
+    EXPECT_FALSE(FindProcess(static_cast<pid_t>(child.pid)).has_value());
   EXPECT_EQ(left_.get(), "told to leave");
 }
 
 TEST_F(SupervisorTest, ChildThatIgnoresSigterm_IsKilled) {
-  options_.worker_program = Script("worker", "trap '' TERM; touch '" + root_.File("ready") + "'; while :; do sleep 0.1; done");
+  options_.worker_program = Script(
+      "worker", "trap '' TERM; touch '" + root_.File("ready") + "'; while :; do sleep 0.1; done");
   options_.grace = absl::Milliseconds(100);
   Start();
   auto client = Connect();
-  ASSERT_OK_AND_ASSIGN(const auto info, client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
+  ASSERT_OK_AND_ASSIGN(const auto info,
+                       client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
   ASSERT_TRUE(Eventually([&] { return access(root_.File("ready").c_str(), F_OK) == 0; }));
   ASSERT_OK(client->Call({SupervisorRequest::Op::kDown}));
   ASSERT_OK(client->WaitClosed(kLong));
@@ -172,10 +183,12 @@ TEST_F(SupervisorTest, OnDemand_LeavesOnlyWithoutRunsAndClients) {
   auto client = Connect();
   ASSERT_OK(client->Call({}));
   active_ = false;
-  EXPECT_EQ(left_.wait_for(std::chrono::milliseconds(150)), std::future_status::timeout);  // a client is attached
+  EXPECT_EQ(left_.wait_for(std::chrono::milliseconds(150)),
+            std::future_status::timeout);  // a client is attached
   active_ = true;
   client.reset();
-  EXPECT_EQ(left_.wait_for(std::chrono::milliseconds(150)), std::future_status::timeout);  // a run is active
+  EXPECT_EQ(left_.wait_for(std::chrono::milliseconds(150)),
+            std::future_status::timeout);  // a run is active
   active_ = false;
   EXPECT_EQ(left_.get(), "no run and no client is left");
 }
@@ -195,7 +208,8 @@ TEST_F(SupervisorTest, Keep_MakesAnOnDemandClusterStay) {
 
 TEST_F(SupervisorTest, SecondSupervisor_IsRefused) {
   Start();
-  EXPECT_THAT(Supervisor::Create(options_, [] { return true; }, &clock_),
+  EXPECT_THAT(Supervisor::Create(
+                  options_, [] { return true; }, &clock_),
               StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("runs already")));
 }
 
@@ -205,10 +219,14 @@ TEST_F(SupervisorTest, StraysOfAKilledSupervisor_AreEndedAndOthersAreNot) {
   ASSERT_OK_AND_ASSIGN(auto stray, Subprocess::Spawn(spawn));
   ASSERT_OK_AND_ASSIGN(auto other, Subprocess::Spawn(spawn));
   ASSERT_OK(PrepareStateDir(options_.dir));
-  const auto children = nlohmann::json::array(
-      {{{"name", "w0"}, {"pid", stray->pid()}, {"start_ticks", FindProcess(stray->pid())->start_ticks}},
-       // The number of a process that ended, given to another one since.
-       {{"name", "w1"}, {"pid", other->pid()}, {"start_ticks", FindProcess(other->pid())->start_ticks + 1}}});
+  const auto children =
+      nlohmann::json::array({{{"name", "w0"},
+                              {"pid", stray->pid()},
+                              {"start_ticks", FindProcess(stray->pid())->start_ticks}},
+                             // The number of a process that ended, given to another one since.
+                             {{"name", "w1"},
+                              {"pid", other->pid()},
+                              {"start_ticks", FindProcess(other->pid())->start_ticks + 1}}});
   WriteFileOrDie(options_.dir.Children(), children.dump());
   Start();
   ASSERT_OK_AND_ASSIGN(const ExitStatus exit, stray->Wait(kLong));
@@ -217,10 +235,14 @@ TEST_F(SupervisorTest, StraysOfAKilledSupervisor_AreEndedAndOthersAreNot) {
 }
 
 TEST_F(SupervisorTest, NonsenseOnTheSocket_GetsAnErrorAndNothingElse) {
-  EXPECT_THAT(DecodeRequest("hello"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
-  EXPECT_THAT(DecodeRequest(R"({"op":"explode"})"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("explode")));
-  EXPECT_THAT(DecodeRequest(R"({"op":7})"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("understand")));
-  EXPECT_THAT(DecodeReply(R"({"children":[{}]})"), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reply")));
+  EXPECT_THAT(DecodeRequest("hello"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("JSON object")));
+  EXPECT_THAT(DecodeRequest(R"({"op":"explode"})"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("explode")));
+  EXPECT_THAT(DecodeRequest(R"({"op":7})"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("understand")));
+  EXPECT_THAT(DecodeReply(R"({"children":[{}]})"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("reply")));
 }
 
 TEST(StateDirTest, ComesFromTheEnvironment) {
@@ -232,9 +254,11 @@ TEST(StateDirTest, ComesFromTheEnvironment) {
   };
   EXPECT_EQ(with({{"HOME", "/users/x"}})->root, "/users/x/.local/state/neolog");
   EXPECT_EQ(with({{"HOME", "/users/x"}, {"XDG_STATE_HOME", "/s"}})->root, "/s/neolog");
-  EXPECT_EQ(with({{"HOME", "/users/x"}, {"XDG_STATE_HOME", "relative"}})->root, "/users/x/.local/state/neolog");
+  EXPECT_EQ(with({{"HOME", "/users/x"}, {"XDG_STATE_HOME", "relative"}})->root,
+            "/users/x/.local/state/neolog");
   EXPECT_EQ(with({{"HOME", "/users/x"}, {"NEOLOG_STATE_DIR", "/n/"}})->root, "/n");
-  EXPECT_THAT(with({}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NEOLOG_STATE_DIR")));
+  EXPECT_THAT(with({}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("NEOLOG_STATE_DIR")));
   EXPECT_THAT(with({{"NEOLOG_STATE_DIR", "/" + std::string(120, 'x')}}),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("shorter path")));
 }
@@ -247,7 +271,8 @@ TEST(StateDirTest, OpenToOthers_IsRefused) {
   ASSERT_EQ(stat(dir.root.c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0700u);
   chmod(dir.root.c_str(), 0755);
-  EXPECT_THAT(PrepareStateDir(dir), StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("chmod 700")));
+  EXPECT_THAT(PrepareStateDir(dir),
+              StatusIs(absl::StatusCode::kPermissionDenied, HasSubstr("chmod 700")));
 }
 
 }  // namespace

@@ -28,7 +28,8 @@ using testing::MakeRegister;
 using testing::MakeSpec;
 using testing::MakeState;
 
-Worker MakeWorker(const std::string& id, uint64_t incarnation = 1, v1::Register info = MakeRegister()) {
+Worker MakeWorker(const std::string& id, uint64_t incarnation = 1,
+                  v1::Register info = MakeRegister()) {
   Worker worker;
   worker.identity = MakeIdentity(id, incarnation);
   worker.info = std::move(info);
@@ -38,7 +39,8 @@ Worker MakeWorker(const std::string& id, uint64_t incarnation = 1, v1::Register 
   return worker;
 }
 
-Run MakeRun(const std::string& id, uint64_t order, uint32_t workers = 0, v1::RunSpec spec = MakeSpec()) {
+Run MakeRun(const std::string& id, uint64_t order, uint32_t workers = 0,
+            v1::RunSpec spec = MakeSpec()) {
   Run run;
   run.id = id;
   run.order = order;
@@ -67,7 +69,8 @@ TEST_P(RegistrationTest, DecidesWithReason) {
   c.before(state);
   v1::Register info = MakeRegister();
   if (!c.version.empty()) info.set_version(c.version);
-  const RegistrationDecision decision = DecideRegistration(state, MakeIdentity("w0", c.incarnation), info);
+  const RegistrationDecision decision =
+      DecideRegistration(state, MakeIdentity("w0", c.incarnation), info);
   EXPECT_EQ(decision.kind, c.kind) << decision.reason;
   EXPECT_EQ(decision.refusal.code(), c.code);
   EXPECT_EQ(decision.replaces_earlier, c.replaces);
@@ -88,17 +91,24 @@ void Lost(ClusterState& state) {
 using Kind = RegistrationDecision::Kind;
 INSTANTIATE_TEST_SUITE_P(
     Registry, RegistrationTest,
-    ::testing::Values(
-        RegistrationCase{"Unknown", Nobody, 1, "", Kind::kNew, v1::Refused::CODE_UNSPECIFIED, false},
-        RegistrationCase{"OtherPatchVersion", Nobody, 1, "0.1.99", Kind::kNew, v1::Refused::CODE_UNSPECIFIED, false},
-        RegistrationCase{"OtherMinorVersion", Nobody, 1, "0.2.0", Kind::kRefuse, v1::Refused::CODE_VERSION, false},
-        RegistrationCase{"GarbageVersion", Nobody, 1, "x", Kind::kRefuse, v1::Refused::CODE_VERSION, false},
-        RegistrationCase{"SameIncarnation", Live, 1, "", Kind::kReconnect, v1::Refused::CODE_UNSPECIFIED, false},
-        RegistrationCase{"OtherIncarnationOfLive", Live, 2, "", Kind::kRefuse, v1::Refused::CODE_DUPLICATE_ID, false},
-        RegistrationCase{"OtherIncarnationAfterStreamClosed", Silent, 2, "", Kind::kNew, v1::Refused::CODE_UNSPECIFIED,
-                         true},
-        RegistrationCase{"LostIncarnation", Lost, 1, "", Kind::kRefuse, v1::Refused::CODE_STALE_INCARNATION, false},
-        RegistrationCase{"NewIncarnationAfterLoss", Lost, 2, "", Kind::kNew, v1::Refused::CODE_UNSPECIFIED, false}),
+    ::testing::Values(RegistrationCase{"Unknown", Nobody, 1, "", Kind::kNew,
+                                       v1::Refused::CODE_UNSPECIFIED, false},
+                      RegistrationCase{"OtherPatchVersion", Nobody, 1, "0.1.99", Kind::kNew,
+                                       v1::Refused::CODE_UNSPECIFIED, false},
+                      RegistrationCase{"OtherMinorVersion", Nobody, 1, "0.2.0", Kind::kRefuse,
+                                       v1::Refused::CODE_VERSION, false},
+                      RegistrationCase{"GarbageVersion", Nobody, 1, "x", Kind::kRefuse,
+                                       v1::Refused::CODE_VERSION, false},
+                      RegistrationCase{"SameIncarnation", Live, 1, "", Kind::kReconnect,
+                                       v1::Refused::CODE_UNSPECIFIED, false},
+                      RegistrationCase{"OtherIncarnationOfLive", Live, 2, "", Kind::kRefuse,
+                                       v1::Refused::CODE_DUPLICATE_ID, false},
+                      RegistrationCase{"OtherIncarnationAfterStreamClosed", Silent, 2, "",
+                                       Kind::kNew, v1::Refused::CODE_UNSPECIFIED, true},
+                      RegistrationCase{"LostIncarnation", Lost, 1, "", Kind::kRefuse,
+                                       v1::Refused::CODE_STALE_INCARNATION, false},
+                      RegistrationCase{"NewIncarnationAfterLoss", Lost, 2, "", Kind::kNew,
+                                       v1::Refused::CODE_UNSPECIFIED, false}),
     [](const auto& info) { return info.param.name; });
 
 TEST(Registry, Lease_EndsAtItsTimeAndNotBefore) {
@@ -117,7 +127,8 @@ TEST(Roster, Change_KeepsSurvivorsOrderAndAppendsNewcomers) {
   for (const char* id : {"c", "a", "d", "b"}) members.push_back(MemberOf(MakeWorker(id)));
   const v1::Roster first = FirstRoster("team-1", members, "formed");
   EXPECT_EQ(first.version(), 1u);
-  const v1::Roster next = NextRoster(first, {"a"}, {MemberOf(MakeWorker("a", 2)), MemberOf(MakeWorker("0"))}, "why");
+  const v1::Roster next =
+      NextRoster(first, {"a"}, {MemberOf(MakeWorker("a", 2)), MemberOf(MakeWorker("0"))}, "why");
   EXPECT_EQ(next.version(), 2u);
   EXPECT_EQ(next.reason(), "why");
   std::vector<std::string> order;
@@ -132,7 +143,8 @@ TEST(Profile, Mismatch_NamesTheFieldAndWhatToDo) {
   EXPECT_EQ(WhyNot(profile, MakeRegister().capabilities()), "");
   EXPECT_THAT(WhyNot(profile, MakeRegister(1, "AVX2").capabilities()),
               HasSubstr("instruction set is 'AVX2', the run is bound to 'AVX512'"));
-  EXPECT_THAT(WhyNot(profile, MakeRegister(2).capabilities()), HasSubstr("start it with --threads 1"));
+  EXPECT_THAT(WhyNot(profile, MakeRegister(2).capabilities()),
+              HasSubstr("start it with --threads 1"));
   v1::Register other = MakeRegister();
   other.mutable_capabilities()->set_torch_build("2.12.0+cpu");
   EXPECT_THAT(WhyNot(profile, other.capabilities()), HasSubstr("libtorch build"));
@@ -148,7 +160,8 @@ TEST(Profile, Mismatch_NamesTheFieldAndWhatToDo) {
 
 class PlacementTest : public ::testing::Test {
  protected:
-  void AddWorker(const std::string& id, absl::Duration registered_at = absl::ZeroDuration(), uint32_t threads = 1) {
+  void AddWorker(const std::string& id, absl::Duration registered_at = absl::ZeroDuration(),
+                 uint32_t threads = 1) {
     state_.workers[id] = MakeWorker(id, 1, MakeRegister(threads));
     state_.workers[id].registered_at = registered_at;
   }
@@ -236,7 +249,8 @@ TEST_F(PlacementTest, WorkerOfAnotherProfile_IsLeftOutWithReason) {
   const auto decision = PlaceAt(absl::Seconds(10));
   EXPECT_THAT(decision.teams, IsEmpty());
   ASSERT_EQ(decision.waiting.size(), 1u);
-  EXPECT_THAT(decision.waiting[0].reason, AllOf(HasSubstr("'a' does not fit"), HasSubstr("--threads 1")));
+  EXPECT_THAT(decision.waiting[0].reason,
+              AllOf(HasSubstr("'a' does not fit"), HasSubstr("--threads 1")));
 }
 
 TEST_F(PlacementTest, MixedInstructionSets_TheLargestGroupTrains) {
@@ -258,7 +272,8 @@ class CommitTest : public ::testing::Test {
  protected:
   CommitTest() {
     Team& team = state_.teams["team-1"];
-    team.roster = FirstRoster("team-1", {MemberOf(MakeWorker("w0")), MemberOf(MakeWorker("w1"))}, "formed");
+    team.roster =
+        FirstRoster("team-1", {MemberOf(MakeWorker("w0")), MemberOf(MakeWorker("w1"))}, "formed");
     team.roster.set_version(3);
     team.run_ids = {"r1"};
     coordinator::Run& run = state_.runs["r1"];
@@ -266,9 +281,11 @@ class CommitTest : public ::testing::Test {
     run.team_id = "team-1";
     run.in_team = true;
     run.state = v1::RUN_STATE_RUNNING;
-    for (uint64_t step = 1; step <= 10; ++step) run.steps.push_back({0, 0, 0, Hash64(MakeState(step))});
+    for (uint64_t step = 1; step <= 10; ++step)
+      run.steps.push_back({0, 0, 0, Hash64(MakeState(step))});
   }
-  CommitDecision Decide(const v1::CommitReport& report, const std::string& worker = "w0", uint64_t incarnation = 1) {
+  CommitDecision Decide(const v1::CommitReport& report, const std::string& worker = "w0",
+                        uint64_t incarnation = 1) {
     return DecideCommit(state_, MakeIdentity(worker, incarnation), report);
   }
   ClusterState state_;
@@ -343,12 +360,14 @@ TEST(Submission, BadSpec_EveryProblemIsListed) {
   spec.mutable_checkpoint()->clear_log_dir();
   spec.mutable_checkpoint()->set_formats(0, "webui");
   const auto problems = ProblemsOf(spec);
-  for (const char* expected : {"name:", "model.precision: 'fp8' is not one of fp32, bf16", "model.fingerprint",
-                               "training.steps: 0 is less than 1", "training.beta1", "image_digest",
-                               "checkpoint.log_dir", "checkpoint.formats[0]: 'webui'"}) {
+  for (const char* expected :
+       {"name:", "model.precision: 'fp8' is not one of fp32, bf16", "model.fingerprint",
+        "training.steps: 0 is less than 1", "training.beta1", "image_digest", "checkpoint.log_dir",
+        "checkpoint.formats[0]: 'webui'"}) {
     EXPECT_THAT(problems, Contains(HasSubstr(expected)));
   }
-  EXPECT_THAT(CheckSpec(spec), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8 problems")));
+  EXPECT_THAT(CheckSpec(spec),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8 problems")));
 }
 
 TEST(Submission, RunIdOrName_ResolvesWhereUnique) {
@@ -360,7 +379,8 @@ TEST(Submission, RunIdOrName_ResolvesWhereUnique) {
   EXPECT_EQ(*ResolveRunId(state, "other"), "other-1");
   EXPECT_THAT(ResolveRunId(state, "zesko"),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("zesko-1, zesko-2")));
-  EXPECT_THAT(ResolveRunId(state, "nope"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("there are other-1")));
+  EXPECT_THAT(ResolveRunId(state, "nope"),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("there are other-1")));
 }
 
 TEST(Retention, Checkpoints_AreMultiplesInTheRangeAndTheLastStep) {

@@ -11,11 +11,11 @@ namespace neolog::coordinator {
 namespace {
 
 using ::neolog::testing::StatusIs;
+using testing::Cluster;
 using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::Cluster;
 using testing::MakeIdentity;
 using testing::MakeRegister;
 using testing::MakeSpec;
@@ -138,7 +138,8 @@ TEST(Engine, SilentWorker_IsLostAtItsLeaseAndTheSurvivorGoesOn) {
   EXPECT_THAT(assignment.roster().reason(), HasSubstr("lost 'w1': no heartbeat for 1.0"));
   const auto messages = pair.cluster.Take("w1");
   ASSERT_FALSE(messages.empty());
-  EXPECT_EQ(messages.back().refused().code(), v1::Refused::CODE_STALE_INCARNATION) << "for when it wakes up";
+  EXPECT_EQ(messages.back().refused().code(), v1::Refused::CODE_STALE_INCARNATION)
+      << "for when it wakes up";
 }
 
 TEST(Engine, WokenWorker_ComesBackAsANewIncarnationAndJoins) {
@@ -202,7 +203,8 @@ TEST(Engine, BrokenLinkBetweenLiveWorkers_MakesNewLinksAndInTheEndRemovesTheAccu
   Live(pair.cluster, absl::Milliseconds(400), {"w0", "w1"});
   EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0"));
   Live(pair.cluster, absl::Seconds(1), {"w0", "w1"});
-  EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0")) << "the incarnation is barred from this team";
+  EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0"))
+      << "the incarnation is barred from this team";
 }
 
 TEST(Engine, ComplaintAboutASilentWorker_LeavesItToItsLease) {
@@ -240,7 +242,8 @@ TEST(Engine, Newcomer_JoinsWhereTheRunAllowsIt) {
   all.cluster.Advance(absl::Milliseconds(600));
   ASSERT_THAT(all.cluster.Members(), ElementsAre("w0", "w1"));
   all.cluster.Join("a");
-  EXPECT_THAT(all.cluster.Members(), ElementsAre("w0", "w1", "a")) << "behind the others, whatever its id";
+  EXPECT_THAT(all.cluster.Members(), ElementsAre("w0", "w1", "a"))
+      << "behind the others, whatever its id";
   Pair two(2);
   two.cluster.Join("a");
   EXPECT_THAT(two.cluster.Members(), ElementsAre("w0", "w1"));
@@ -253,7 +256,8 @@ TEST(Engine, NewcomerOfAnotherProfile_StaysIdleWithReason) {
   EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0", "w1"));
   const v1::GetStatusResponse status = pair.cluster.engine().Status(pair.cluster.now());
   ASSERT_EQ(status.workers(0).worker().worker_id(), "a");
-  EXPECT_THAT(status.workers(0).reason(), HasSubstr("instruction set is 'AVX2', the run is bound to 'AVX512'"));
+  EXPECT_THAT(status.workers(0).reason(),
+              HasSubstr("instruction set is 'AVX2', the run is bound to 'AVX512'"));
 }
 
 TEST(Engine, StaleMessages_AreRefusedByType) {
@@ -261,7 +265,8 @@ TEST(Engine, StaleMessages_AreRefusedByType) {
   v1::WorkerMessage message;
   *message.mutable_worker() = MakeIdentity("w0", 99);
   message.mutable_heartbeat();
-  pair.cluster.Absorb(pair.cluster.engine().OnMessage(pair.cluster.now(), pair.cluster.link("w0"), message));
+  pair.cluster.Absorb(
+      pair.cluster.engine().OnMessage(pair.cluster.now(), pair.cluster.link("w0"), message));
   EXPECT_EQ(pair.cluster.Take("w0").back().refused().code(), v1::Refused::CODE_STALE_INCARNATION);
 
   v1::WorkerMessage stale;
@@ -281,7 +286,8 @@ TEST(Engine, Pause_TakesEffectWhenTheLastCommitIsIn) {
     EXPECT_EQ(messages[0].control().action(), v1::ControlRequest::ACTION_PAUSE);
   }
   pair.cluster.Report("w1", "done", "", {9});
-  EXPECT_EQ(pair.cluster.run(pair.run).state, v1::RUN_STATE_PAUSING) << "step 9 is not committed yet";
+  EXPECT_EQ(pair.cluster.run(pair.run).state, v1::RUN_STATE_PAUSING)
+      << "step 9 is not committed yet";
   pair.cluster.Commit("w0", pair.run, 1, 9);
   EXPECT_EQ(pair.cluster.run(pair.run).state, v1::RUN_STATE_PAUSED);
   pair.cluster.Report("w0", "done", "", {9});
@@ -474,7 +480,10 @@ TEST(Engine, Restart_PausingRunIsAskedAgain) {
   pair.cluster.Restart();
   pair.cluster.Join("w0", 1);
   EXPECT_EQ(CountIf(pair.cluster.Take("w0"),
-                    [](const auto& m) { return m.control().action() == v1::ControlRequest::ACTION_PAUSE; }), 1);
+                    [](const auto& m) {
+                      return m.control().action() == v1::ControlRequest::ACTION_PAUSE;
+                    }),
+            1);
 }
 
 TEST(Engine, WorkerThatHoldsAnUnknownAssignment_IsToldToBeIdle) {
@@ -530,7 +539,8 @@ TEST(Engine, DamagedJournal_IsRefusedWithTheContradiction) {
   record.mutable_steps_committed()->set_run_id("ghost");
   EXPECT_THAT(engine.Restore(record), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("'ghost'")));
   v1::JournalRecord unknown;
-  EXPECT_THAT(engine.Restore(unknown), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("newer coordinator")));
+  EXPECT_THAT(engine.Restore(unknown),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("newer coordinator")));
 }
 
 }  // namespace

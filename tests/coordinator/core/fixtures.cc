@@ -63,8 +63,8 @@ std::string MakeState(uint64_t step, int flavour) {
   return state.SerializeAsString();
 }
 
-v1::CommitReport MakeCommit(const std::string& team_id, uint64_t roster_version, const std::string& run_id,
-                            uint64_t first, uint64_t last, int flavour) {
+v1::CommitReport MakeCommit(const std::string& team_id, uint64_t roster_version,
+                            const std::string& run_id, uint64_t first, uint64_t last, int flavour) {
   v1::CommitReport report;
   report.set_team_id(team_id);
   report.set_roster_version(roster_version);
@@ -118,7 +118,8 @@ void Cluster::Absorb(Effects effects) {
     const auto owner = owners_.find(out.link);
     if (owner == owners_.end()) continue;
     const std::string id = owner->second;
-    if (out.message.body_case() != v1::CoordinatorMessage::BODY_NOT_SET) inboxes_[id].push_back(std::move(out.message));
+    if (out.message.body_case() != v1::CoordinatorMessage::BODY_NOT_SET)
+      inboxes_[id].push_back(std::move(out.message));
     if (out.close) {
       const auto open = links_.find(id);
       if (open != links_.end() && open->second == out.link) links_.erase(open);
@@ -163,7 +164,9 @@ void Cluster::Say(const std::string& id, v1::WorkerMessage message) {
   Absorb(engine_->OnMessage(now_, links_.at(id), message));
 }
 
-void Cluster::Heartbeat(const std::string& id, const std::string& phase) { Heartbeat(id, phase, ++beats_); }
+void Cluster::Heartbeat(const std::string& id, const std::string& phase) {
+  Heartbeat(id, phase, ++beats_);
+}
 
 void Cluster::Heartbeat(const std::string& id, const std::string& phase, uint64_t progress,
                         v1::Heartbeat::WaitsFor waits_for) {
@@ -174,11 +177,13 @@ void Cluster::Heartbeat(const std::string& id, const std::string& phase, uint64_
   Say(id, message);
 }
 
-void Cluster::Commit(const std::string& id, const std::string& run_id, uint64_t first, uint64_t last, int flavour) {
+void Cluster::Commit(const std::string& id, const std::string& run_id, uint64_t first,
+                     uint64_t last, int flavour) {
   const Team* team = TeamOf(engine_->state(), identities_.at(id));
   v1::WorkerMessage message;
-  *message.mutable_commit() = MakeCommit(team == nullptr ? "none" : team->roster.team_id(),
-                                         team == nullptr ? 0 : team->roster.version(), run_id, first, last, flavour);
+  *message.mutable_commit() =
+      MakeCommit(team == nullptr ? "none" : team->roster.team_id(),
+                 team == nullptr ? 0 : team->roster.version(), run_id, first, last, flavour);
   Say(id, message);
 }
 
@@ -213,7 +218,8 @@ std::string Cluster::Submit(const v1::RunSpec& spec) {
   v1::SubmitRunRequest request;
   *request.mutable_spec() = spec;
   Effects effects;
-  const auto response = engine_->Submit(now_, request, spec.checkpoint().log_dir() + "/" + spec.name(), effects);
+  const auto response =
+      engine_->Submit(now_, request, spec.checkpoint().log_dir() + "/" + spec.name(), effects);
   EXPECT_OK(response);
   Absorb(std::move(effects));
   return response.ok() ? response->run().run_id() : "";
@@ -254,7 +260,8 @@ void Cluster::Restart() {
   engine_ = std::make_unique<Engine>(options_, [this] { return ++random_; });
   for (const v1::JournalRecord& record : records_) ASSERT_OK(engine_->Restore(record));
   for (const StateKey& key : engine_->NeededStates()) {
-    ASSERT_EQ(states_.count(key), 1u) << "the journal lost the state of " << key.run_id << " after " << key.step;
+    ASSERT_EQ(states_.count(key), 1u)
+        << "the journal lost the state of " << key.run_id << " after " << key.step;
     ASSERT_OK(engine_->RestoreState(key, states_.at(key)));
   }
   Absorb(engine_->Start(now_));

@@ -18,8 +18,9 @@ v1::RunSpec MakeSpec(const std::string& name = "zesko", uint32_t steps = 100, ui
 std::string MakeState(uint64_t step, int flavour = 0);
 
 /// A report of steps [first, last] with the state after the last.
-v1::CommitReport MakeCommit(const std::string& team_id, uint64_t roster_version, const std::string& run_id,
-                            uint64_t first, uint64_t last, int flavour = 0);
+v1::CommitReport MakeCommit(const std::string& team_id, uint64_t roster_version,
+                            const std::string& run_id, uint64_t first, uint64_t last,
+                            int flavour = 0);
 
 /// An identity.
 v1::WorkerIdentity MakeIdentity(const std::string& id, uint64_t incarnation = 1);
@@ -27,8 +28,8 @@ v1::WorkerIdentity MakeIdentity(const std::string& id, uint64_t incarnation = 1)
 /// A registration of this version, on a CPU with one thread.
 v1::Register MakeRegister(uint32_t threads = 1, const std::string& instruction_set = "AVX512");
 
-/// An engine with a clock of its own and one line to every worker. Effects are gathered as they would be sent, and their
-/// batches kept as a journal, from which Restart makes a new engine.
+/// An engine with a clock of its own and one line to every worker. Effects are gathered as they
+/// would be sent, and their batches kept as a journal, from which Restart makes a new engine.
 class Cluster {
  public:
   explicit Cluster(CoreOptions options = {});
@@ -44,7 +45,8 @@ class Cluster {
   void Heartbeat(const std::string& id, const std::string& phase = "stepping");
   void Heartbeat(const std::string& id, const std::string& phase, uint64_t progress,
                  v1::Heartbeat::WaitsFor waits_for = v1::Heartbeat::WAITS_FOR_NOTHING);
-  void Commit(const std::string& id, const std::string& run_id, uint64_t first, uint64_t last, int flavour = 0);
+  void Commit(const std::string& id, const std::string& run_id, uint64_t first, uint64_t last,
+              int flavour = 0);
   /// AssignmentReport of the worker about its team; `run_id` may be empty.
   void Report(const std::string& id, const std::string& phase, const std::string& run_id = "",
               std::vector<uint64_t> steps = {}, v1::RunFailure failure = {});
@@ -80,7 +82,6 @@ class Cluster {
   void Absorb(Effects effects);
 
  private:
-
   CoreOptions options_;
   uint64_t random_ = 0;
   Moment now_{absl::Seconds(1000), absl::FromUnixSeconds(1700000000)};

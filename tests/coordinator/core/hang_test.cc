@@ -90,7 +90,8 @@ TEST_F(HangTest, MemberThatHangsAgain_IsNotTakenBackByItsTeam) {
     ASSERT_THAT(cluster_.Members(), ElementsAre("w0", "w1")) << "before hang " << hang;
     Live(absl::Seconds(32), {{"w0", kPeers}, {"w1", kNothing}});
     ASSERT_THAT(cluster_.Members(), ElementsAre("w0"));
-    Live(absl::Seconds(1), {{.id = "w0", .moves = true}, {.id = "w1", .phase = "idle", .moves = true}});
+    Live(absl::Seconds(1),
+         {{.id = "w0", .moves = true}, {.id = "w1", .phase = "idle", .moves = true}});
   }
   EXPECT_THAT(cluster_.Members(), ElementsAre("w0"));
   EXPECT_EQ(StatusOf("w1").state(), "idle");

@@ -12,12 +12,12 @@ namespace {
 using ::neolog::testing::StatusIs;
 using ::testing::HasSubstr;
 
-constexpr v1::RunState kStates[] = {v1::RUN_STATE_QUEUED,   v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSING,
-                                    v1::RUN_STATE_PAUSED,   v1::RUN_STATE_STOPPING, v1::RUN_STATE_STOPPED,
-                                    v1::RUN_STATE_COMPLETED, v1::RUN_STATE_FAILED};
-constexpr RunEvent kEvents[] = {RunEvent::kPlaced,     RunEvent::kNoMemberLeft, RunEvent::kLastStep,
-                                RunEvent::kPauseAsked, RunEvent::kStopAsked,    RunEvent::kResumeAsked,
-                                RunEvent::kLeft,       RunEvent::kFailed};
+constexpr v1::RunState kStates[] = {
+    v1::RUN_STATE_QUEUED,   v1::RUN_STATE_RUNNING, v1::RUN_STATE_PAUSING,   v1::RUN_STATE_PAUSED,
+    v1::RUN_STATE_STOPPING, v1::RUN_STATE_STOPPED, v1::RUN_STATE_COMPLETED, v1::RUN_STATE_FAILED};
+constexpr RunEvent kEvents[] = {
+    RunEvent::kPlaced,    RunEvent::kNoMemberLeft, RunEvent::kLastStep, RunEvent::kPauseAsked,
+    RunEvent::kStopAsked, RunEvent::kResumeAsked,  RunEvent::kLeft,     RunEvent::kFailed};
 
 /// Every arrow of the README's drawing; what is not here must be refused or change nothing.
 const std::map<std::pair<v1::RunState, RunEvent>, v1::RunState>& Arrows() {
@@ -52,7 +52,8 @@ TEST(RunStates, EveryStateAndEvent_TakesTheDrawnArrowOrNone) {
     for (const RunEvent event : kEvents) {
       const auto arrow = Transition(state, event);
       const auto drawn = Arrows().find({state, event});
-      const std::string where = std::string(StateName(state)) + ", event " + std::to_string(static_cast<int>(event));
+      const std::string where =
+          std::string(StateName(state)) + ", event " + std::to_string(static_cast<int>(event));
       if (drawn != Arrows().end()) {
         ASSERT_OK(arrow) << where;
         EXPECT_TRUE(arrow->changes) << where;
@@ -68,9 +69,12 @@ TEST(RunStates, EveryStateAndEvent_TakesTheDrawnArrowOrNone) {
 
 TEST(RunStates, RepeatedRequests_ChangeNothing) {
   for (const auto& [state, event] : std::vector<std::pair<v1::RunState, RunEvent>>{
-           {v1::RUN_STATE_PAUSING, RunEvent::kPauseAsked}, {v1::RUN_STATE_PAUSED, RunEvent::kPauseAsked},
-           {v1::RUN_STATE_STOPPING, RunEvent::kStopAsked}, {v1::RUN_STATE_STOPPED, RunEvent::kStopAsked},
-           {v1::RUN_STATE_QUEUED, RunEvent::kResumeAsked}, {v1::RUN_STATE_RUNNING, RunEvent::kResumeAsked}}) {
+           {v1::RUN_STATE_PAUSING, RunEvent::kPauseAsked},
+           {v1::RUN_STATE_PAUSED, RunEvent::kPauseAsked},
+           {v1::RUN_STATE_STOPPING, RunEvent::kStopAsked},
+           {v1::RUN_STATE_STOPPED, RunEvent::kStopAsked},
+           {v1::RUN_STATE_QUEUED, RunEvent::kResumeAsked},
+           {v1::RUN_STATE_RUNNING, RunEvent::kResumeAsked}}) {
     const auto arrow = Transition(state, event);
     ASSERT_OK(arrow);
     EXPECT_FALSE(arrow->changes);
@@ -85,7 +89,8 @@ TEST(RunStates, RequestsThatTheStateForbids_SayWhyAndWhatIsPossible) {
   EXPECT_THAT(Transition(v1::RUN_STATE_COMPLETED, RunEvent::kStopAsked),
               StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("it has ended")));
   EXPECT_THAT(Transition(v1::RUN_STATE_FAILED, RunEvent::kPauseAsked),
-              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("cannot pause a run that is failed")));
+              StatusIs(absl::StatusCode::kFailedPrecondition,
+                       HasSubstr("cannot pause a run that is failed")));
 }
 
 TEST(RunStates, NothingLeadsOutOfCompleted) {

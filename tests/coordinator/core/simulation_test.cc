@@ -7,7 +7,8 @@
 #include "tests/coordinator/core/fixtures.h"
 #include "tests/support/status_matchers.h"
 
-// Random schedules of everything that can happen to a coordinator, with invariants checked after each event.
+// Random schedules of everything that can happen to a coordinator, with invariants checked after
+// each event.
 
 namespace neolog::coordinator {
 namespace {
@@ -33,7 +34,8 @@ class Simulation {
   /// Everything the users and workers want is let happen: no run may be stuck.
   void Settle() {
     for (auto& [id, run] : cluster_.engine().state().runs) {
-      if (run.state == v1::RUN_STATE_PAUSED || run.state == v1::RUN_STATE_STOPPED || run.state == v1::RUN_STATE_FAILED) {
+      if (run.state == v1::RUN_STATE_PAUSED || run.state == v1::RUN_STATE_STOPPED ||
+          run.state == v1::RUN_STATE_FAILED) {
         to_resume_.push_back(id);
       }
     }
@@ -51,7 +53,8 @@ class Simulation {
     for (const auto& [id, run] : cluster_.engine().state().runs) {
       EXPECT_TRUE(run.state == v1::RUN_STATE_COMPLETED || run.state == v1::RUN_STATE_STOPPED ||
                   run.state == v1::RUN_STATE_PAUSED)
-          << id << " is stuck: " << run.state << " at " << run.committed() << " " << run.reason << " " << run.waiting;
+          << id << " is stuck: " << run.state << " at " << run.committed() << " " << run.reason
+          << " " << run.waiting;
     }
   }
 
@@ -64,7 +67,8 @@ class Simulation {
     if (fresh) ++incarnation_[w];
     v1::Register info = MakeRegister();
     const auto identity = MakeIdentity(Name(w), incarnation_[w]);
-    if (const Team* team = TeamOf(cluster_.engine().state(), identity); team != nullptr && Draw(2) == 0) {
+    if (const Team* team = TeamOf(cluster_.engine().state(), identity);
+        team != nullptr && Draw(2) == 0) {
       info.mutable_held()->set_team_id(team->roster.team_id());
       info.mutable_held()->set_roster_version(team->roster.version());
       info.mutable_held()->set_phase("stepping");
@@ -88,7 +92,8 @@ class Simulation {
       any = true;
       if (run.state == v1::RUN_STATE_RUNNING) {
         if (!SameIdentity(team->roster.members(0).worker(), identity)) continue;
-        const uint64_t first = run.committed() + 1 - Draw(std::min<uint64_t>(run.committed(), 3) + 1);
+        const uint64_t first =
+            run.committed() + 1 - Draw(std::min<uint64_t>(run.committed(), 3) + 1);
         cluster_.Commit(id, run_id, first, std::min(run.total(), run.committed() + 1 + Draw(5)));
       } else {
         std::vector<uint64_t> steps;
@@ -107,11 +112,24 @@ class Simulation {
     const std::string id = Name(w);
     const bool open = cluster_.link_open(id);
     switch (Draw(18)) {
-      case 0: case 1: if (!open) Join(w, Draw(2) == 0 || incarnation_[w] == 0); break;
-      case 2: if (open) cluster_.Hangup(id); break;
-      case 3: case 4: case 5: case 6: case 7: if (open) Work(w); break;
+      case 0:
+      case 1:
+        if (!open) Join(w, Draw(2) == 0 || incarnation_[w] == 0);
+        break;
+      case 2:
+        if (open) cluster_.Hangup(id);
+        break;
+      case 3:
+      case 4:
+      case 5:
+      case 6:
+      case 7:
+        if (open) Work(w);
+        break;
       case 8: cluster_.Advance(absl::Milliseconds(10 + Draw(200))); break;
-      case 9: if (Draw(8) == 0) cluster_.Advance(absl::Seconds(2)); break;
+      case 9:
+        if (Draw(8) == 0) cluster_.Advance(absl::Seconds(2));
+        break;
       case 10:
         if (cluster_.engine().state().runs.size() < 5) {
           v1::RunSpec spec = MakeSpec("run" + std::to_string(submitted_++), 20 + Draw(40), Draw(4));
@@ -119,21 +137,35 @@ class Simulation {
           cluster_.Submit(spec);
         }
         break;
-      case 11: if (const auto run = AnyRun(); !run.empty()) cluster_.Pause(run).IgnoreError(); break;
-      case 12: if (const auto run = AnyRun(); !run.empty()) cluster_.Resume(run, Draw(4)).IgnoreError(); break;
-      case 13: if (const auto run = AnyRun(); !run.empty() && Draw(6) == 0) cluster_.Stop(run).IgnoreError(); break;
-      case 14: if (Draw(6) == 0) Restart(); break;
+      case 11:
+        if (const auto run = AnyRun(); !run.empty()) cluster_.Pause(run).IgnoreError();
+        break;
+      case 12:
+        if (const auto run = AnyRun(); !run.empty()) cluster_.Resume(run, Draw(4)).IgnoreError();
+        break;
+      case 13:
+        if (const auto run = AnyRun(); !run.empty() && Draw(6) == 0)
+          cluster_.Stop(run).IgnoreError();
+        break;
+      case 14:
+        if (Draw(6) == 0) Restart();
+        break;
       case 15:
         if (open) {
           const Team* team = TeamOf(cluster_.engine().state(), MakeIdentity(id, incarnation_[w]));
           if (team == nullptr) break;
-          const int other = static_cast<int>(Draw(static_cast<uint64_t>(team->roster.members_size())));
+          const int other =
+              static_cast<int>(Draw(static_cast<uint64_t>(team->roster.members_size())));
           const std::string about = team->roster.members(other).worker().worker_id();
           if (about != id && cluster_.link_open(about)) cluster_.Complain(id, about);
         }
         break;
-      case 16: if (open && Draw(3) == 0) Fail(w); break;
-      case 17: if (open && Draw(8) == 0) Hang(w); break;
+      case 16:
+        if (open && Draw(3) == 0) Fail(w);
+        break;
+      case 17:
+        if (open && Draw(8) == 0) Hang(w);
+        break;
     }
   }
 
@@ -145,12 +177,14 @@ class Simulation {
     v1::RunFailure failure;
     failure.set_kind(Draw(2) == 0 ? v1::RunFailure::KIND_BAD_INPUT : v1::RunFailure::KIND_DEVICE);
     failure.set_message("made up");
-    const bool names_one = !active.empty() && failure.kind() == v1::RunFailure::KIND_BAD_INPUT && Draw(2) == 0;
+    const bool names_one =
+        !active.empty() && failure.kind() == v1::RunFailure::KIND_BAD_INPUT && Draw(2) == 0;
     if (Draw(2) == 0) cluster_.Report(Name(w), "stepping");
     cluster_.Report(Name(w), "failed", names_one ? active[Draw(active.size())] : "", {}, failure);
   }
 
-  /// One worker's computing stands still for longer than anything is given; the others go on beating.
+  /// One worker's computing stands still for longer than anything is given; the others go on
+  /// beating.
   void Hang(int w) {
     for (int i = 0; i < 30; ++i) {
       for (int other = 0; other < kWorkers; ++other) {
@@ -166,7 +200,8 @@ class Simulation {
     const auto worker = cluster_.engine().state().workers.find(Name(w));
     if (worker == cluster_.engine().state().workers.end() || worker->second.lost) return;
     const Team* team = TeamOf(cluster_.engine().state(), worker->second.identity);
-    ASSERT_TRUE(team == nullptr || ActiveRuns(cluster_.engine().state(), *team).empty() || worker->second.link == 0)
+    ASSERT_TRUE(team == nullptr || ActiveRuns(cluster_.engine().state(), *team).empty() ||
+                worker->second.link == 0)
         << Name(w) << " hangs and is still a member";
   }
 
@@ -188,8 +223,10 @@ class Simulation {
       ASSERT_GE(run.committed(), committed_[id]) << "a committed step went away";
       committed_[id] = run.committed();
       ASSERT_LE(run.committed(), run.total());
-      ASSERT_EQ(run.in_team, run.state == v1::RUN_STATE_RUNNING || run.state == v1::RUN_STATE_PAUSING ||
-                                 run.state == v1::RUN_STATE_STOPPING) << id;
+      ASSERT_EQ(run.in_team, run.state == v1::RUN_STATE_RUNNING ||
+                                 run.state == v1::RUN_STATE_PAUSING ||
+                                 run.state == v1::RUN_STATE_STOPPING)
+          << id;
       if (run.in_team) {
         ASSERT_EQ(state.teams.count(run.team_id), 1u) << id;
       }
@@ -211,7 +248,8 @@ class Simulation {
         ASSERT_TRUE(SameIdentity(state.workers.at(id).identity, member.worker()));
         ASSERT_FALSE(state.workers.at(id).lost) << id << " is lost and still a member";
         for (const std::string& run : ActiveRuns(state, team)) {
-          ASSERT_EQ(state.runs.at(run).barred.count(IncarnationOf(member.worker())), 0u) << id << " cannot train " << run;
+          ASSERT_EQ(state.runs.at(run).barred.count(IncarnationOf(member.worker())), 0u)
+              << id << " cannot train " << run;
         }
       }
     }
@@ -235,7 +273,8 @@ class Simulation {
   }
 
   std::mt19937_64 random_;
-  Cluster cluster_{CoreOptions{.hang_limit = absl::Seconds(1), .hang_steps = 0, .hang_limit_unknown = absl::Seconds(2)}};
+  Cluster cluster_{CoreOptions{
+      .hang_limit = absl::Seconds(1), .hang_steps = 0, .hang_limit_unknown = absl::Seconds(2)}};
   uint64_t incarnation_[kWorkers] = {};
   int submitted_ = 0;
   std::map<std::string, uint64_t> committed_;

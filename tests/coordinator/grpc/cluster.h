@@ -2,10 +2,9 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
-
-#include <atomic>
 
 #include "common/base/clock.h"
 #include "common/rpc/channel.h"
@@ -23,7 +22,9 @@ namespace neolog::coordinator::testing {
 /// Takes any folder.
 class AnyDirectory : public LogDirectories {
  public:
-  absl::StatusOr<std::string> CheckFree(const v1::RunSpec& spec) override { return "/out/" + spec.name(); }
+  absl::StatusOr<std::string> CheckFree(const v1::RunSpec& spec) override {
+    return "/out/" + spec.name();
+  }
 };
 
 /// A coordinator in this process, on a real Unix socket, with real clocks.
@@ -60,7 +61,8 @@ class GrpcCluster {
 
   std::string target() const { return "unix:" + dir_.File("c.sock"); }
   std::shared_ptr<grpc::Channel> Channel() {
-    return *MakeChannel(target(), {.own_connection = true, .max_reconnect_backoff = absl::Milliseconds(100)});
+    return *MakeChannel(target(),
+                        {.own_connection = true, .max_reconnect_backoff = absl::Milliseconds(100)});
   }
   Runtime& runtime() { return *runtime_; }
   MemoryBlobStore& blobs() { return blobs_; }
@@ -107,8 +109,8 @@ class FakeWorker {
   }
   bool Commit(const v1::Assignment& assignment, uint64_t first, uint64_t last) {
     v1::WorkerMessage message;
-    *message.mutable_commit() =
-        MakeCommit(assignment.team_id(), assignment.roster().version(), assignment.runs(0).run_id(), first, last);
+    *message.mutable_commit() = MakeCommit(assignment.team_id(), assignment.roster().version(),
+                                           assignment.runs(0).run_id(), first, last);
     return Say(message);
   }
   grpc::Status Finish() {

@@ -21,9 +21,9 @@ using ::neolog::testing::ScopedDir;
 using ::neolog::testing::StatusIs;
 using ::neolog::testing::WriteFileOrDie;
 using ::testing::_;
-using ::testing::HasSubstr;
 using testing::FakeWorker;
 using testing::GrpcCluster;
+using ::testing::HasSubstr;
 using testing::MakeRegister;
 using testing::MakeSpec;
 
@@ -57,7 +57,8 @@ TEST_F(ServicesTest, TwoWorkers_TrainARunAndSurviveEachOther) {
   ASSERT_TRUE(w1.WaitFor(v1::CoordinatorMessage::kCommitted, &message));
   EXPECT_EQ(message.committed().step(), 5u);
 
-  w1.Die();  // the stream closes; the survivor has a roster without it long before a lease would end
+  w1.Die();  // the stream closes; the survivor has a roster without it long before a lease would
+             // end
   ASSERT_TRUE(w0.WaitFor(v1::CoordinatorMessage::kAssignment, &message));
   EXPECT_EQ(message.assignment().roster().version(), 2u);
   EXPECT_EQ(message.assignment().roster().members_size(), 1);
@@ -117,7 +118,9 @@ TEST_F(ServicesTest, BadRequests_HaveTheirCodes) {
   v1::GetRunRequest request;
   request.set_run_id("nobody");
   v1::GetRunResponse response;
-  EXPECT_EQ(v1::ControlService::NewStub(cluster_.Channel())->GetRun(&context, request, &response).error_code(),
+  EXPECT_EQ(v1::ControlService::NewStub(cluster_.Channel())
+                ->GetRun(&context, request, &response)
+                .error_code(),
             grpc::StatusCode::NOT_FOUND);
 }
 
@@ -142,7 +145,8 @@ TEST_F(ServicesTest, Watch_BeginsWithASnapshotAndResumesBehindAToken) {
   const auto stream = stub->WatchEvents(&context, request);
   v1::WatchEventsResponse event;
   ASSERT_TRUE(stream->Read(&event));
-  EXPECT_EQ(event.run().run_id(), submitted.run().run_id()) << "what happened meanwhile, without a snapshot";
+  EXPECT_EQ(event.run().run_id(), submitted.run().run_id())
+      << "what happened meanwhile, without a snapshot";
   context.TryCancel();
 
   grpc::ClientContext other;
@@ -187,7 +191,8 @@ TEST(Listen, SocketOfADeadProcess_IsTakenOverAndALivingOneNamed) {
   ASSERT_EQ(::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(::listen(fd, 1), 0);
   EXPECT_THAT(PrepareListening(*ParseTarget("unix:" + path)),
-              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("process " + std::to_string(::getpid()))));
+              StatusIs(absl::StatusCode::kAlreadyExists,
+                       HasSubstr("process " + std::to_string(::getpid()))));
   ::close(fd);
   EXPECT_OK(PrepareListening(*ParseTarget("unix:" + path)));
   struct stat info;

@@ -59,12 +59,15 @@ TEST_P(JournalTest, EmptyBatch_WritesNothing) {
 
 TEST_P(JournalTest, States_AreKeptReplacedAndDropped) {
   const std::string zeros("\0\0x\0", 4);
-  ASSERT_OK(journal_->Append({.put_states = {{{"a", 1}, zeros}, {{"b", 1}, "other"}, {{"a", 2}, ""}}}));
+  ASSERT_OK(
+      journal_->Append({.put_states = {{{"a", 1}, zeros}, {{"b", 1}, "other"}, {{"a", 2}, ""}}}));
   EXPECT_EQ(*journal_->ReadState({"a", 1}), zeros);
   EXPECT_EQ(*journal_->ReadState({"b", 1}), "other");
   EXPECT_EQ(*journal_->ReadState({"a", 2}), "");
-  ASSERT_OK(journal_->Append({.put_states = {{{"b", 1}, "newer"}}, .drop_states = {{"a", 1}, {"nobody", 3}}}));
-  EXPECT_THAT(journal_->ReadState({"a", 1}), StatusIs(absl::StatusCode::kNotFound, HasSubstr("'a' after step 1")));
+  ASSERT_OK(journal_->Append(
+      {.put_states = {{{"b", 1}, "newer"}}, .drop_states = {{"a", 1}, {"nobody", 3}}}));
+  EXPECT_THAT(journal_->ReadState({"a", 1}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("'a' after step 1")));
   EXPECT_EQ(*journal_->ReadState({"b", 1}), "newer");
 }
 
@@ -72,9 +75,9 @@ TEST_P(JournalTest, ReplayStops_AtTheVisitorsFirstError) {
   ASSERT_OK(journal_->Append({.records = {Record("a"), Record("b")}}));
   int calls = 0;
   EXPECT_THAT(journal_->Replay([&](uint64_t, const v1::JournalRecord&) {
-                ++calls;
-                return DataLoss("no");
-              }),
+    ++calls;
+    return DataLoss("no");
+  }),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("record 1")));
   EXPECT_EQ(calls, 1);
 }
@@ -91,7 +94,8 @@ TEST_P(JournalTest, LargeStatesAndManyRecords_RoundTrip) {
 
 INSTANTIATE_TEST_SUITE_P(
     Journals, JournalTest,
-    ::testing::Values(Kind{"Memory", [](const ScopedDir&) { return std::make_unique<MemoryJournal>(); }},
+    ::testing::Values(Kind{"Memory",
+                           [](const ScopedDir&) { return std::make_unique<MemoryJournal>(); }},
                       Kind{"Sqlite",
                            [](const ScopedDir& dir) -> std::unique_ptr<Journal> {
                              auto journal = SqliteJournal::Open(dir.File("journal.db"));

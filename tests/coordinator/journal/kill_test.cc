@@ -11,8 +11,8 @@
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 
-// A child process that appends and is killed at a chosen append, before or behind it: the reopened journal holds what was
-// acknowledged, and nothing that was not asked for.
+// A child process that appends and is killed at a chosen append, before or behind it: the reopened
+// journal holds what was acknowledged, and nothing that was not asked for.
 
 namespace neolog::coordinator {
 namespace {
@@ -23,14 +23,17 @@ using ::neolog::testing::ScopedDir;
 JournalBatch BatchOf(int i) {
   JournalBatch batch;
   for (int k = 0; k < 3; ++k) {
-    batch.records.emplace_back().mutable_run_submitted()->set_run_id(std::to_string(i) + "." + std::to_string(k));
+    batch.records.emplace_back().mutable_run_submitted()->set_run_id(std::to_string(i) + "." +
+                                                                     std::to_string(k));
   }
-  batch.put_states.push_back({{"run", static_cast<uint64_t>(i)}, std::string(20000, static_cast<char>('a' + i % 26))});
+  batch.put_states.push_back(
+      {{"run", static_cast<uint64_t>(i)}, std::string(20000, static_cast<char>('a' + i % 26))});
   if (i > 0) batch.drop_states.push_back({"run", static_cast<uint64_t>(i - 1)});
   return batch;
 }
 
-/// The child: appends from where the journal ends, says so on standard output, and kills itself at its n-th append.
+/// The child: appends from where the journal ends, says so on standard output, and kills itself at
+/// its n-th append.
 [[noreturn]] void RunChild(const std::string& path, int first, int die_at) {
   auto journal = SqliteJournal::Open(path);
   if (!journal.ok()) _exit(3);
@@ -47,10 +50,12 @@ TEST(JournalKill, AtEveryAppend_ReopenedJournalIsTheAcknowledgedPrefix) {
   const std::string path = dir.File("journal.db");
   int next = 0;
   for (int round = 0; round < 25; ++round) {
-    // Even rounds: the child dies between two appends. Odd ones: it is killed from outside, anywhere.
+    // Even rounds: the child dies between two appends. Odd ones: it is killed from outside,
+    // anywhere.
     const int die_at = round % 2 == 0 ? round / 2 % 4 : 1000000;
-    auto child = Subprocess::Spawn({.argv = {SelfPath(), "--child", path, std::to_string(next), std::to_string(die_at)},
-                                    .stdout_to = OutputTo::File(dir.File("acks"))});
+    auto child = Subprocess::Spawn(
+        {.argv = {SelfPath(), "--child", path, std::to_string(next), std::to_string(die_at)},
+         .stdout_to = OutputTo::File(dir.File("acks"))});
     ASSERT_OK(child);
     if (round % 2 == 1) {
       while (ReadFileOrDie(dir.File("acks")).size() < 4u) ::usleep(200);
@@ -68,7 +73,8 @@ TEST(JournalKill, AtEveryAppend_ReopenedJournalIsTheAcknowledgedPrefix) {
     ASSERT_OK(journal);
     int records = 0;
     ASSERT_OK((*journal)->Replay([&](uint64_t, const v1::JournalRecord& record) {
-      EXPECT_EQ(record.run_submitted().run_id(), std::to_string(records / 3) + "." + std::to_string(records % 3));
+      EXPECT_EQ(record.run_submitted().run_id(),
+                std::to_string(records / 3) + "." + std::to_string(records % 3));
       ++records;
       return absl::OkStatus();
     }));

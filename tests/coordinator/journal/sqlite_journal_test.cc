@@ -76,12 +76,14 @@ TEST_F(SqliteJournalTest, OtherSchemaVersion_IsRefusedByName) {
 
 TEST_F(SqliteJournalTest, DatabaseOfAnotherProgram_IsRefused) {
   SQLite::Database(path_, SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec("CREATE TABLE t(x)");
-  EXPECT_THAT(SqliteJournal::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("another program")));
+  EXPECT_THAT(SqliteJournal::Open(path_),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("another program")));
 }
 
 TEST_F(SqliteJournalTest, NoDatabaseAtAll_IsRefused) {
   WriteFileOrDie(path_, std::string(5000, 'x'));
-  EXPECT_THAT(SqliteJournal::Open(path_), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("put a backup in its place")));
+  EXPECT_THAT(SqliteJournal::Open(path_),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("put a backup in its place")));
 }
 
 TEST_F(SqliteJournalTest, MissingRecord_IsNoticed) {
@@ -97,7 +99,8 @@ TEST_F(SqliteJournalTest, ChangedRecordAndState_AreNoticed) {
   Execute("UPDATE states SET bytes = x'00' WHERE step = 2");
   auto journal = SqliteJournal::Open(path_);
   ASSERT_OK(journal);
-  EXPECT_THAT((*journal)->ReadState({"run", 2}), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is damaged")));
+  EXPECT_THAT((*journal)->ReadState({"run", 2}),
+              StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is damaged")));
 }
 
 TEST_F(SqliteJournalTest, FlippedBits_AreNeverTakenForOtherRecords) {
@@ -115,7 +118,8 @@ TEST_F(SqliteJournalTest, FlippedBits_AreNeverTakenForOtherRecords) {
     }
     int expected = 0;
     const absl::Status status = (*journal)->Replay([&](uint64_t, const v1::JournalRecord& record) {
-      EXPECT_EQ(record.run_submitted().run_id(), "run-" + std::to_string(expected++)) << "offset " << offset;
+      EXPECT_EQ(record.run_submitted().run_id(), "run-" + std::to_string(expected++))
+          << "offset " << offset;
       return absl::OkStatus();
     });
     if (!status.ok()) ++noticed;
@@ -141,7 +145,8 @@ TEST_F(SqliteJournalTest, Backup_IsACopyAsOfNow) {
   ASSERT_OK(journal);
   const std::string copy = dir_.File("backup.db");
   ASSERT_OK((*journal)->Backup(copy));
-  EXPECT_THAT((*journal)->Backup(copy), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("choose another name")));
+  EXPECT_THAT((*journal)->Backup(copy),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("choose another name")));
   JournalBatch batch;
   batch.records.emplace_back().mutable_run_submitted()->set_run_id("later");
   ASSERT_OK((*journal)->Append(batch));

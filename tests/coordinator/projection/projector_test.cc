@@ -67,7 +67,8 @@ class ProjectorTest : public ::testing::Test {
   }
   static JournalBatch Validated(uint64_t step, double loss) {
     JournalBatch batch;
-    v1::ArtifactReport& artifact = *batch.records.emplace_back().mutable_artifact_made()->mutable_artifact();
+    v1::ArtifactReport& artifact =
+        *batch.records.emplace_back().mutable_artifact_made()->mutable_artifact();
     artifact.set_run_id("zesko-1");
     artifact.set_kind(v1::ArtifactReport::KIND_VALIDATION);
     artifact.set_step(step);
@@ -110,7 +111,8 @@ class ProjectorTest : public ::testing::Test {
 TEST(LossCsv, Line_HasA1111sColumnsFirst) {
   v1::RunSpec spec = MakeSpec();
   spec.mutable_training()->set_batch_size(2);
-  for (int i = 0; i < 5; ++i) *spec.mutable_data()->add_samples() = spec.data().samples(0);  // 6 pictures: 3 steps an epoch
+  for (int i = 0; i < 5; ++i)
+    *spec.mutable_data()->add_samples() = spec.data().samples(0);  // 6 pictures: 3 steps an epoch
   v1::StepRecord record;
   record.set_step(5);
   record.set_loss(0.125f);
@@ -128,7 +130,8 @@ TEST_F(ProjectorTest, Run_LeavesLossesSettingsAndEmbeddings) {
   EXPECT_THAT(Read("settings.yaml"), HasSubstr("steps: 30"));
   EXPECT_THAT(Read("settings.json"), HasSubstr("\"zesko\""));
   for (const char* extension : {".safetensors", ".pt"}) {
-    const auto partial = ReadEmbedding(Read(std::string("embeddings/zesko-10") + extension), "zesko.pt");
+    const auto partial =
+        ReadEmbedding(Read(std::string("embeddings/zesko-10") + extension), "zesko.pt");
     ASSERT_OK(partial) << extension;
     EXPECT_EQ(partial->vectors, 1);
     EXPECT_EQ(partial->width, 4);
@@ -142,17 +145,26 @@ TEST_F(ProjectorTest, Run_LeavesLossesSettingsAndEmbeddings) {
 }
 
 TEST_F(ProjectorTest, KilledAnywhere_TheNextStartMakesTheSameFolder) {
-  std::vector<JournalBatch> history = {Submitted(), Committed(1, 4), Committed(5, 12), Validated(12, 0.5),
-                                       Committed(13, 20), Committed(21, 30), Validated(30, 0.25),
-                                       Validated(20, 0.375), Moved(v1::RUN_STATE_RUNNING), Moved(v1::RUN_STATE_COMPLETED)};
+  std::vector<JournalBatch> history = {Submitted(),
+                                       Committed(1, 4),
+                                       Committed(5, 12),
+                                       Validated(12, 0.5),
+                                       Committed(13, 20),
+                                       Committed(21, 30),
+                                       Validated(30, 0.25),
+                                       Validated(20, 0.375),
+                                       Moved(v1::RUN_STATE_RUNNING),
+                                       Moved(v1::RUN_STATE_COMPLETED)};
   for (const JournalBatch& batch : history) Write(batch);
   const auto whole = Tree();
   ASSERT_GE(whole.size(), 10u);
   ASSERT_EQ(whole.count("validation_loss.csv"), 1u);
-  // Dies after `seen` batches were projected and the others only journaled; then the power goes as well.
+  // Dies after `seen` batches were projected and the others only journaled; then the power goes as
+  // well.
   for (size_t seen = 0; seen <= history.size(); ++seen) {
     MemoryFileSystem other;
-    for (const auto crash : {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
+    for (const auto crash :
+         {MemoryFileSystem::Crash::kDropUnsynced, MemoryFileSystem::Crash::kKeepNamesTearBytes}) {
       MemoryJournal part;
       auto projector = Projector::Create(
           {.fs = &other, .blobs = &blobs_, .journal = &part, .write_embedding = MakeEmbeddingFile});
@@ -186,17 +198,20 @@ TEST_F(ProjectorTest, FolderOfAnotherRun_IsRefusedAtSubmission) {
   EXPECT_EQ(*projector_->CheckFree(spec_), "/out/zesko");
   Write(Submitted());
   projector_->Flush();
-  EXPECT_THAT(projector_->CheckFree(spec_), StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("holds run 'zesko-1'")));
+  EXPECT_THAT(projector_->CheckFree(spec_),
+              StatusIs(absl::StatusCode::kAlreadyExists, HasSubstr("holds run 'zesko-1'")));
   v1::RunSpec relative = spec_;
   relative.mutable_checkpoint()->set_log_dir("out");
-  EXPECT_THAT(projector_->CheckFree(relative), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("absolute")));
+  EXPECT_THAT(projector_->CheckFree(relative),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("absolute")));
 }
 
 TEST_F(ProjectorTest, Preview_IsCopiedFromItsBlob) {
   Write(Submitted());
   const std::string digest = *blobs_.Put("a picture");
   JournalBatch batch;
-  v1::ArtifactReport& artifact = *batch.records.emplace_back().mutable_artifact_made()->mutable_artifact();
+  v1::ArtifactReport& artifact =
+      *batch.records.emplace_back().mutable_artifact_made()->mutable_artifact();
   artifact.set_run_id("zesko-1");
   artifact.set_kind(v1::ArtifactReport::KIND_PREVIEW);
   artifact.set_step(20);
@@ -216,7 +231,8 @@ TEST_F(ProjectorTest, ValidationLosses_HaveAFileInOrderOfTheirSteps) {
   Write(Validated(20, 0.1));  // of a worker that was cut off
   // One picture and a batch of four: an epoch is one step.
   EXPECT_EQ(Read("validation_loss.csv"),
-            "step,epoch,epoch_step,validation_loss\n10,9,0,0.1250000\n20,19,0,0.1000000\n30,29,0,0.0625000\n");
+            "step,epoch,epoch_step,validation_loss\n10,9,0,0.1250000\n20,19,0,0.1000000\n30,29,0,0."
+            "0625000\n");
   EXPECT_EQ(Read("textual_inversion_loss.csv"), Csv(30)) << "has its own file";
 }
 

@@ -15,7 +15,8 @@ Event Make(const std::string& message, const std::string& run = "", bool steps_o
   return event;
 }
 
-std::vector<std::string> ReadAll(const EventRing& ring, uint64_t position, const std::string& run = "") {
+std::vector<std::string> ReadAll(const EventRing& ring, uint64_t position,
+                                 const std::string& run = "") {
   std::vector<std::string> messages;
   while (true) {
     const EventRing::Next next = ring.ReadFrom(position, run);
@@ -30,10 +31,12 @@ TEST(EventRing, SlowReader_GetsOneStepEventPerRunAndAllOthers) {
   EventRing ring(100, "life");
   const uint64_t start = ring.End();
   for (int step = 1; step <= 50; ++step) {
-    ring.Publish({Make("a" + std::to_string(step), "a", true), Make("b" + std::to_string(step), "b", true)});
+    ring.Publish(
+        {Make("a" + std::to_string(step), "a", true), Make("b" + std::to_string(step), "b", true)});
     if (step % 25 == 0) ring.Publish({Make("roster " + std::to_string(step), "a")});
   }
-  EXPECT_EQ(ReadAll(ring, start), (std::vector<std::string>{"roster 25", "a50", "b50", "roster 50"}));
+  EXPECT_EQ(ReadAll(ring, start),
+            (std::vector<std::string>{"roster 25", "a50", "b50", "roster 50"}));
   EXPECT_EQ(ReadAll(ring, start, "b"), (std::vector<std::string>{"b50"}));
 }
 
@@ -60,7 +63,8 @@ TEST(EventRing, Token_GoesOnBehindItsEvent) {
 TEST(EventRing, ForeignOldOrBrokenTokens_AreNotTaken) {
   EventRing ring(2, "life");
   for (int i = 0; i < 5; ++i) ring.Publish({Make(std::to_string(i))});
-  for (const char* token : {"", "x", "life-", "life-x", "other-5", "life-2", "life-99", "life-5x"}) {
+  for (const char* token :
+       {"", "x", "life-", "life-x", "other-5", "life-2", "life-99", "life-5x"}) {
     EXPECT_FALSE(ring.PositionAfter(token).has_value()) << token;
   }
   EXPECT_TRUE(ring.PositionAfter("life-4").has_value());

@@ -96,7 +96,9 @@ class RecordingLink : public WorkerLink {
 
 class AnyDirectory : public LogDirectories {
  public:
-  absl::StatusOr<std::string> CheckFree(const v1::RunSpec& spec) override { return "/out/" + spec.name(); }
+  absl::StatusOr<std::string> CheckFree(const v1::RunSpec& spec) override {
+    return "/out/" + spec.name();
+  }
 };
 
 class RuntimeTest : public ::testing::Test {
@@ -113,13 +115,14 @@ class RuntimeTest : public ::testing::Test {
     runtime_.reset();
     RuntimeOptions options;
     options.core.settle = absl::ZeroDuration();
-    auto runtime = Runtime::Create(options, {.journal = &journal_,
-                                             .blobs = &blobs_,
-                                             .clock = &clock_,
-                                             .timers = &clock_,
-                                             .directories = &directories_,
-                                             .random = [this] { return ++random_; },
-                                             .on_fatal = [this](const absl::Status& status) { fatal_.set_value(status); }});
+    auto runtime = Runtime::Create(
+        options, {.journal = &journal_,
+                  .blobs = &blobs_,
+                  .clock = &clock_,
+                  .timers = &clock_,
+                  .directories = &directories_,
+                  .random = [this] { return ++random_; },
+                  .on_fatal = [this](const absl::Status& status) { fatal_.set_value(status); }});
     ASSERT_OK(runtime);
     runtime_ = *std::move(runtime);
   }
@@ -144,7 +147,8 @@ class RuntimeTest : public ::testing::Test {
     link->WaitFor(v1::CoordinatorMessage::kRegistered);
     return number;
   }
-  void Commit(LinkId link, const std::string& id, const v1::Assignment& assignment, uint64_t first, uint64_t last) {
+  void Commit(LinkId link, const std::string& id, const v1::Assignment& assignment, uint64_t first,
+              uint64_t last) {
     v1::WorkerMessage message;
     *message.mutable_worker() = MakeIdentity(id);
     *message.mutable_commit() = MakeCommit(assignment.team_id(), assignment.roster().version(),
@@ -184,7 +188,8 @@ TEST_F(RuntimeTest, NothingGoesOut_BeforeItIsDurableAndWhatWaitsIsOneTransaction
 
 TEST_F(RuntimeTest, JournalThatFails_StopsEverythingAndAnswersWithTheError) {
   journal_.FailAppends(absl::ResourceExhaustedError("disk full"));
-  EXPECT_THAT(Submit(MakeSpec()), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
+  EXPECT_THAT(Submit(MakeSpec()),
+              StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
   EXPECT_THAT(fatal_.get_future().get(), StatusIs(absl::StatusCode::kResourceExhausted, _));
   EXPECT_THAT(Submit(MakeSpec("other")), StatusIs(absl::StatusCode::kUnavailable, _));
 }
@@ -214,13 +219,15 @@ TEST_F(RuntimeTest, Ticks_EndLeases) {
   auto link = std::make_shared<RecordingLink>();
   Join(link, "w0");
   clock_.Advance(absl::Seconds(2));
-  EXPECT_EQ(link->WaitFor(v1::CoordinatorMessage::kRefused).refused().code(), v1::Refused::CODE_STALE_INCARNATION);
+  EXPECT_EQ(link->WaitFor(v1::CoordinatorMessage::kRefused).refused().code(),
+            v1::Refused::CODE_STALE_INCARNATION);
   EXPECT_EQ(Status().status.workers(0).state(), "lost");
 }
 
 TEST_F(RuntimeTest, Stopped_AnswersUnavailable) {
   runtime_->Stop();
-  EXPECT_THAT(Submit(MakeSpec()), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
+  EXPECT_THAT(Submit(MakeSpec()),
+              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("shutting down")));
   clock_.Advance(absl::Seconds(1));
 }
 

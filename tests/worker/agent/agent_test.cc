@@ -48,7 +48,9 @@ class FakeListener : public AgentListener {
     heard.push_back("assignment " + a.team_id() + " as " + std::to_string(self.incarnation()));
   }
   void OnControl(const v1::ControlRequest& c) override { heard.push_back("control " + c.run_id()); }
-  void OnCommitted(const v1::Committed& c) override { heard.push_back("committed " + std::to_string(c.step())); }
+  void OnCommitted(const v1::Committed& c) override {
+    heard.push_back("committed " + std::to_string(c.step()));
+  }
   void OnLatent(const v1::LatentReport& l) override { heard.push_back("latent " + l.key()); }
   void OnRefused(const v1::Refused& r) override { heard.push_back("refused " + r.message()); }
   void OnConnection(bool connected) override { heard.push_back(connected ? "online" : "away"); }
@@ -130,8 +132,8 @@ TEST_F(AgentTest, PassesOnWhatItHears_InOrder) {
   message.mutable_latent()->set_key("k");
   connector_.last().on_message(message);
   Refuse(v1::Refused::CODE_DIVERGED);
-  EXPECT_THAT(listener_.heard,
-              ElementsAre("online", "assignment t as 1", "control r", "committed 3", "latent k", "refused because"));
+  EXPECT_THAT(listener_.heard, ElementsAre("online", "assignment t as 1", "control r",
+                                           "committed 3", "latent k", "refused because"));
   EXPECT_FALSE(connector_.last().cancelled);
 }
 

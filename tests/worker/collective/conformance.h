@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,8 +13,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <gmock/gmock.h>
 
 #include "common/base/mutex.h"
 #include "tests/support/status_matchers.h"
@@ -66,7 +66,8 @@ inline std::vector<int> Range(int n) {
 /// The bytes that `rank` sends in round `round`.
 inline std::vector<std::byte> Pattern(int rank, int round, size_t size) {
   std::vector<std::byte> bytes(size);
-  for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<std::byte>(rank * 31 + round * 7 + i % 251);
+  for (size_t i = 0; i < size; ++i)
+    bytes[i] = static_cast<std::byte>(rank * 31 + round * 7 + i % 251);
   return bytes;
 }
 
@@ -86,7 +87,8 @@ inline absl::Status GatherOnce(Collective& c, int round, const std::vector<size_
 }
 
 /// Runs fn(worker) on a thread each and returns the statuses by worker.
-inline std::vector<absl::Status> OnThreads(const std::vector<int>& workers, const std::function<absl::Status(int)>& fn) {
+inline std::vector<absl::Status> OnThreads(const std::vector<int>& workers,
+                                           const std::function<absl::Status(int)>& fn) {
   std::vector<absl::Status> result(workers.size());
   std::vector<std::thread> threads;
   for (size_t i = 0; i < workers.size(); ++i) {
@@ -125,7 +127,8 @@ class CollectiveConformanceTest : public ::testing::TestWithParam<BedKind> {
   }
 };
 
-TEST_P(CollectiveConformanceTest, AllGather_EveryTeamSizeAndPayload_GivesEveryoneAllPartsInRankOrder) {
+TEST_P(CollectiveConformanceTest,
+       AllGather_EveryTeamSizeAndPayload_GivesEveryoneAllPartsInRankOrder) {
   for (int n = 1; n <= 5; ++n) {
     auto bed = MakeBed(n);
     const v1::Roster roster = RosterOf(*bed, 1, Range(n));
@@ -172,7 +175,8 @@ TEST_P(CollectiveConformanceTest, Broadcast_FromEveryRoot_AlsoWhenTheRootRunsAhe
     const auto statuses = OnThreads(Range(n), [&](int worker) {
       auto c = MakeMember(*bed, roster, worker);
       for (int round = 0; round < 20; ++round) {
-        const int root = round / 10 % n;  // ten in a row from one root: it does not wait for the others
+        const int root =
+            round / 10 % n;  // ten in a row from one root: it does not wait for the others
         std::vector<std::byte> buffer = Pattern(worker, round, 1000);
         RETURN_IF_ERROR(c->Broadcast(root, buffer));
         EXPECT_EQ(buffer == Pattern(root, round, 1000), true);
@@ -183,7 +187,8 @@ TEST_P(CollectiveConformanceTest, Broadcast_FromEveryRoot_AlsoWhenTheRootRunsAhe
   }
 }
 
-TEST_P(CollectiveConformanceTest, AbortMidOperation_ReturnsAtOnceWithTheFirstReason_AndPeersLearnIt) {
+TEST_P(CollectiveConformanceTest,
+       AbortMidOperation_ReturnsAtOnceWithTheFirstReason_AndPeersLearnIt) {
   auto bed = MakeBed(3);
   const v1::Roster roster = RosterOf(*bed, 1, {0, 1, 2});
   std::vector<std::unique_ptr<Collective>> members;
@@ -205,28 +210,35 @@ TEST_P(CollectiveConformanceTest, AbortMidOperation_ReturnsAtOnceWithTheFirstRea
   });
   aborter.join();
   const auto took = std::chrono::steady_clock::now() - aborted;
-  EXPECT_THAT(statuses[0], testing::StatusIs(absl::StatusCode::kAborted, ::testing::HasSubstr("roster 2 has arrived")));
-  EXPECT_THAT(statuses[1], testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w0")));
+  EXPECT_THAT(statuses[0], testing::StatusIs(absl::StatusCode::kAborted,
+                                             ::testing::HasSubstr("roster 2 has arrived")));
+  EXPECT_THAT(statuses[1],
+              testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w0")));
   // Milliseconds in fact; the bound only tells it from a timeout.
   EXPECT_LT(took, std::chrono::seconds(2));
   // Dead for good, with the first reason.
-  EXPECT_THAT(GatherOnce(*members[0], 2, {8, 8, 8}),
-              testing::StatusIs(absl::StatusCode::kAborted, ::testing::HasSubstr("roster 2 has arrived")));
+  EXPECT_THAT(
+      GatherOnce(*members[0], 2, {8, 8, 8}),
+      testing::StatusIs(absl::StatusCode::kAborted, ::testing::HasSubstr("roster 2 has arrived")));
   float value = 1;
-  EXPECT_THAT(members[1]->AllReduceSum({&value, 1}), testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
+  EXPECT_THAT(members[1]->AllReduceSum({&value, 1}),
+              testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::_));
   std::byte b{};
-  EXPECT_THAT(members[0]->Broadcast(0, {&b, 1}), testing::StatusIs(absl::StatusCode::kAborted, ::testing::_));
+  EXPECT_THAT(members[0]->Broadcast(0, {&b, 1}),
+              testing::StatusIs(absl::StatusCode::kAborted, ::testing::_));
 }
 
 TEST_P(CollectiveConformanceTest, AbortBeforeAnyPeerExists_Returns) {
   auto bed = MakeBed(2);
   auto c = MakeMember(*bed, RosterOf(*bed, 1, {0, 1}), 0);
   std::thread aborter([&] { c->Abort(Aborted("enough")); });
-  EXPECT_THAT(GatherOnce(*c, 0, {1, 1}), testing::StatusIs(absl::StatusCode::kAborted, ::testing::HasSubstr("enough")));
+  EXPECT_THAT(GatherOnce(*c, 0, {1, 1}),
+              testing::StatusIs(absl::StatusCode::kAborted, ::testing::HasSubstr("enough")));
   aborter.join();
 }
 
-TEST_P(CollectiveConformanceTest, PeerDiesMidOperation_SurvivorsAreUnavailableNamingIt_ThenGoOnWithoutIt) {
+TEST_P(CollectiveConformanceTest,
+       PeerDiesMidOperation_SurvivorsAreUnavailableNamingIt_ThenGoOnWithoutIt) {
   auto bed = MakeBed(3);
   const v1::Roster roster = RosterOf(*bed, 1, {0, 1, 2});
   Counter first_round;
@@ -250,9 +262,12 @@ TEST_P(CollectiveConformanceTest, PeerDiesMidOperation_SurvivorsAreUnavailableNa
     return lost;
   });
   EXPECT_OK(statuses[1]);
-  // A survivor hears of worker 1 itself or, when the other survivor was quicker, of that one's leaving.
+  // A survivor hears of worker 1 itself or, when the other survivor was quicker, of that one's
+  // leaving.
   for (const int w : {0, 2}) {
-    EXPECT_THAT(statuses[w], testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w"))) << w;
+    EXPECT_THAT(statuses[w],
+                testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w")))
+        << w;
   }
   EXPECT_TRUE(statuses[0].message().find("worker w1") != absl::string_view::npos ||
               statuses[2].message().find("worker w1") != absl::string_view::npos);
@@ -266,7 +281,8 @@ TEST_P(CollectiveConformanceTest, PeerNeverCameAndIsDead_IsUnavailable) {
   dead->Abort(Aborted("killed"));
   dead.reset();
   bed->EndProcess(1);
-  EXPECT_THAT(GatherOnce(*c, 0, {1, 1}), testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w1")));
+  EXPECT_THAT(GatherOnce(*c, 0, {1, 1}),
+              testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("worker w1")));
 }
 
 TEST_P(CollectiveConformanceTest, LastPartOfAPeerThatLeftInGoodOrder_IsStillRead) {
@@ -308,8 +324,9 @@ TEST_P(CollectiveConformanceTest, MemberOfAnOlderRoster_IsRefused) {
   auto bed = MakeBed(2);
   auto newer = MakeMember(*bed, RosterOf(*bed, 2, {0, 1}), 0);
   auto stale = MakeMember(*bed, RosterOf(*bed, 1, {0, 1}), 1);
-  EXPECT_THAT(GatherOnce(*stale, 0, {1, 1}),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("roster 2")));
+  EXPECT_THAT(
+      GatherOnce(*stale, 0, {1, 1}),
+      testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("roster 2")));
 }
 
 TEST_P(CollectiveConformanceTest, StaleIncarnation_IsRefused) {
@@ -319,20 +336,24 @@ TEST_P(CollectiveConformanceTest, StaleIncarnation_IsRefused) {
   other.mutable_members(1)->mutable_worker()->set_incarnation(999);
   ASSERT_OK_AND_ASSIGN(auto stale, bed->factory(1).Create(other, IdentityOf(1, 999)));
   EXPECT_THAT(GatherOnce(*stale, 0, {1, 1}),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("incarnation")));
+              testing::StatusIs(absl::StatusCode::kFailedPrecondition,
+                                ::testing::HasSubstr("incarnation")));
 }
 
 TEST_P(CollectiveConformanceTest, Create_NotAMemberOrSameVersionAgain_IsRefused) {
   auto bed = MakeBed(2);
   const v1::Roster roster = RosterOf(*bed, 1, {0});
   EXPECT_THAT(bed->factory(1).Create(roster, IdentityOf(1)),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("not a member")));
+              testing::StatusIs(absl::StatusCode::kFailedPrecondition,
+                                ::testing::HasSubstr("not a member")));
   EXPECT_THAT(bed->factory(0).Create(roster, IdentityOf(0, 5)),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("not a member")));
+              testing::StatusIs(absl::StatusCode::kFailedPrecondition,
+                                ::testing::HasSubstr("not a member")));
   auto c = MakeMember(*bed, roster, 0);
   EXPECT_OK(GatherOnce(*c, 0, {3}));
-  EXPECT_THAT(bed->factory(0).Create(roster, IdentityOf(0)),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("not newer")));
+  EXPECT_THAT(
+      bed->factory(0).Create(roster, IdentityOf(0)),
+      testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("not newer")));
 }
 
 TEST_P(CollectiveConformanceTest, DifferentOperationsOrSizes_AreInternalOnEveryRank) {
@@ -347,7 +368,9 @@ TEST_P(CollectiveConformanceTest, DifferentOperationsOrSizes_AreInternalOnEveryR
       float value = 1;
       return c->AllReduceSum({&value, 1});
     });
-    for (const auto& status : statuses) EXPECT_THAT(status, testing::StatusIs(absl::StatusCode::kInternal, ::testing::HasSubstr("disagree")));
+    for (const auto& status : statuses)
+      EXPECT_THAT(status,
+                  testing::StatusIs(absl::StatusCode::kInternal, ::testing::HasSubstr("disagree")));
   }
 }
 
@@ -377,13 +400,15 @@ TEST_P(CollectiveConformanceTest, TwoHundredCyclesOfCreateAndAbort_LeaveNoThread
     for (int w = 0; w < 3; ++w) members.push_back(MakeMember(*bed, roster, w));
     for (auto& member : members) member->Abort(Aborted("cycle"));
   }
-  // Transports close their files in the background, with the bed's own threads. What one roster of three needs, two ends
-  // of six streams, may stay open until the next one begins; a leak would be two hundred times as much.
+  // Transports close their files in the background, with the bed's own threads. What one roster of
+  // three needs, two ends of six streams, may stay open until the next one begins; a leak would be
+  // two hundred times as much.
   constexpr size_t kOneRoster = 12;
   // A transport's own thread pool grows when it is busy: gRPC's up to two threads a core.
   const size_t pool = 2 * std::max(1U, std::thread::hardware_concurrency());
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  while ((EntriesOf("/proc/self/task") > threads + pool || EntriesOf("/proc/self/fd") > files + kOneRoster) &&
+  while ((EntriesOf("/proc/self/task") > threads + pool ||
+          EntriesOf("/proc/self/fd") > files + kOneRoster) &&
          std::chrono::steady_clock::now() < deadline) {
     std::this_thread::yield();
   }

@@ -8,7 +8,8 @@ namespace {
 class InProcessBed : public Bed {
  public:
   explicit InProcessBed(int workers) {
-    for (int w = 0; w < workers; ++w) factories_.push_back(std::make_unique<InProcessFactory>(&hub_));
+    for (int w = 0; w < workers; ++w)
+      factories_.push_back(std::make_unique<InProcessFactory>(&hub_));
   }
   CollectiveFactory& factory(int worker) override { return *factories_[worker]; }
   std::string address(int worker) override { return "thread:" + WorkerName(worker); }
@@ -20,7 +21,8 @@ class InProcessBed : public Bed {
 };
 
 INSTANTIATE_TEST_SUITE_P(InProcess, CollectiveConformanceTest,
-                         ::testing::Values(BedKind{"threads", [](int n) { return std::make_unique<InProcessBed>(n); }}),
+                         ::testing::Values(BedKind{
+                             "threads", [](int n) { return std::make_unique<InProcessBed>(n); }}),
                          [](const auto& param) { return param.param.name; });
 
 }  // namespace

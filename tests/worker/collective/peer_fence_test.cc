@@ -46,18 +46,20 @@ TEST_P(DecideHelloTest, FencesByVersionAndIncarnation) {
   const HelloDecision decision = DecideHello(GetParam().hello, OnRosterFive());
   EXPECT_EQ(decision.verdict, GetParam().verdict);
   if (decision.verdict == Verdict::kRefuse) {
-    EXPECT_THAT(decision.reason, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(GetParam().reason)));
+    EXPECT_THAT(decision.reason,
+                StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr(GetParam().reason)));
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Table, DecideHelloTest,
-    ::testing::Values(Case{"SameRoster", Hello(5, 1, "b", 11), Verdict::kAttach, ""},
-                      Case{"NewerRoster", Hello(6, 1, "b", 99), Verdict::kPark, ""},
-                      Case{"OlderRoster", Hello(4, 1, "b", 11), Verdict::kRefuse, "roster 4 of team t is over"},
-                      Case{"StaleIncarnation", Hello(5, 1, "b", 12), Verdict::kRefuse, "incarnation"},
-                      Case{"OtherWorker", Hello(5, 1, "a", 10), Verdict::kRefuse, "is not rank 1"},
-                      Case{"NoSuchRank", Hello(5, 2, "b", 11), Verdict::kRefuse, "is not rank 2"}),
+    ::testing::Values(
+        Case{"SameRoster", Hello(5, 1, "b", 11), Verdict::kAttach, ""},
+        Case{"NewerRoster", Hello(6, 1, "b", 99), Verdict::kPark, ""},
+        Case{"OlderRoster", Hello(4, 1, "b", 11), Verdict::kRefuse, "roster 4 of team t is over"},
+        Case{"StaleIncarnation", Hello(5, 1, "b", 12), Verdict::kRefuse, "incarnation"},
+        Case{"OtherWorker", Hello(5, 1, "a", 10), Verdict::kRefuse, "is not rank 1"},
+        Case{"NoSuchRank", Hello(5, 2, "b", 11), Verdict::kRefuse, "is not rank 2"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(DecideHelloTest, BeforeTheFirstRoster_Parks) {
@@ -69,10 +71,12 @@ TEST(DecideHelloTest, EndedRoster_FinishesOrSaysThatThisMemberLeft) {
   fence.ended = true;
   EXPECT_EQ(DecideHello(Hello(5, 1, "b", 11), fence).verdict, Verdict::kFinish);
   fence.end = Aborted("roster 6 has arrived");
-  EXPECT_THAT(DecideHello(Hello(5, 1, "b", 11), fence).reason,
-              StatusIs(absl::StatusCode::kUnavailable, HasSubstr("left roster 5: roster 6 has arrived")));
+  EXPECT_THAT(
+      DecideHello(Hello(5, 1, "b", 11), fence).reason,
+      StatusIs(absl::StatusCode::kUnavailable, HasSubstr("left roster 5: roster 6 has arrived")));
   fence.end = Internal("members disagree");
-  EXPECT_THAT(DecideHello(Hello(5, 1, "b", 11), fence).reason, StatusIs(absl::StatusCode::kInternal, HasSubstr("disagree")));
+  EXPECT_THAT(DecideHello(Hello(5, 1, "b", 11), fence).reason,
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("disagree")));
   EXPECT_EQ(DecideHello(Hello(6, 1, "b", 11), fence).verdict, Verdict::kPark);
 }
 

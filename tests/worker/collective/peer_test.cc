@@ -1,7 +1,6 @@
-#include "worker/collective/peer_grpc.h"
-
 #include "tests/support/scoped_dir.h"
 #include "tests/worker/collective/conformance.h"
+#include "worker/collective/peer_grpc.h"
 
 namespace neolog::collective {
 namespace {
@@ -35,10 +34,12 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& param) { return param.param.name; });
 
 TEST(PeerFactoryTest, AddressThatCannotBeBound_SaysSo) {
-  EXPECT_THAT(PeerFactory::Start({.listen = {.path = "/no/such/folder/s"}}),
-              testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("/no/such/folder/s")));
-  EXPECT_THAT(PeerFactory::Start({.listen = {.host = "0.0.0.0"}}),
-              testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("listen on")));
+  EXPECT_THAT(
+      PeerFactory::Start({.listen = {.path = "/no/such/folder/s"}}),
+      testing::StatusIs(absl::StatusCode::kUnavailable, ::testing::HasSubstr("/no/such/folder/s")));
+  EXPECT_THAT(
+      PeerFactory::Start({.listen = {.host = "0.0.0.0"}}),
+      testing::StatusIs(absl::StatusCode::kFailedPrecondition, ::testing::HasSubstr("listen on")));
 }
 
 }  // namespace

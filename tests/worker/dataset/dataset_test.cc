@@ -60,7 +60,8 @@ TEST(LatentKeyTest, DependsOnEverythingThatTheBytesFollowFrom) {
   other.set_name("another run");
   other.mutable_word(0)->set_name("wimbra");
   other.mutable_data()->mutable_samples(0)->set_file_name("renamed.png");
-  EXPECT_EQ(LatentRequestOf(other, 0, 64, false, "").key, LatentRequestOf(Spec(), 0, 64, false, "").key);
+  EXPECT_EQ(LatentRequestOf(other, 0, 64, false, "").key,
+            LatentRequestOf(Spec(), 0, 64, false, "").key);
 }
 
 class PosteriorTest : public ::testing::Test {

@@ -48,7 +48,8 @@ TEST_P(AttentionKernels, MatmulAndFlash_Agree) {
   EXPECT_LT(MaxError(results[1], results[3]), 1e-4);
 }
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionKernels,
-                         ::testing::Values(AttentionCase{"small", 9, 9, 2, 8, false}, AttentionCase{"causal", 9, 9, 2, 8, true},
+                         ::testing::Values(AttentionCase{"small", 9, 9, 2, 8, false},
+                                           AttentionCase{"causal", 9, 9, 2, 8, true},
                                            AttentionCase{"cross", 64, 7, 2, 8, false},
                                            AttentionCase{"fused", 1600, 1600, 2, 8, false}),
                          [](const auto& info) { return std::string(info.param.name); });
@@ -64,7 +65,8 @@ TEST(Attention, Causal_IgnoresWhatComesLater) {
   EXPECT_GT(MaxError(before.narrow(1, 4, 2), after.narrow(1, 4, 2)), 0);
 }
 
-// A large common offset: statistics kept in bf16 (8 bits of mantissa) would be wrong by far more than one rounding.
+// A large common offset: statistics kept in bf16 (8 bits of mantissa) would be wrong by far more
+// than one rounding.
 TEST(Norms, Bfloat16Input_CountsInFloat32) {
   const at::Tensor x = (Normal({1, 8, 64, 64}, 1) + 20).to(at::kBFloat16);
   const auto weights = WeightMap::Of({{"weight", at::ones({8})}, {"bias", at::zeros({8})}}, "ones");

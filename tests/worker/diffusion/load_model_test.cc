@@ -1,12 +1,12 @@
 // Loading the committed narrow model, and everything that can be wrong with a model folder.
 
-#include <filesystem>
-#include <functional>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/tensor.h>
+
+#include <filesystem>
+#include <functional>
 
 #include "common/tensor_file/safetensors.h"
 #include "tests/support/paths.h"
@@ -31,7 +31,10 @@ using ::testing::HasSubstr;
 // A copy of the narrow model that a test may spoil.
 class Folder {
  public:
-  Folder() { fs::copy(SourcePath("tests/golden/narrow_sd1/model"), dir_.File("model"), fs::copy_options::recursive); }
+  Folder() {
+    fs::copy(SourcePath("tests/golden/narrow_sd1/model"), dir_.File("model"),
+             fs::copy_options::recursive);
+  }
   std::string path() const { return dir_.File("model"); }
   std::string File(const std::string& name) const { return path() + "/" + name; }
   void Replace(const std::string& file, const std::string& from, const std::string& to) const {
@@ -41,7 +44,8 @@ class Folder {
     WriteFileOrDie(File(file), text.replace(at, from.size(), to));
   }
   // Rewrites a weights file; `change` sees its tensors by key.
-  void Rewrite(const std::string& file, const std::function<void(std::map<std::string, at::Tensor>&)>& change) const {
+  void Rewrite(const std::string& file,
+               const std::function<void(std::map<std::string, at::Tensor>&)>& change) const {
     std::map<std::string, at::Tensor> tensors;
     {
       auto in = SafetensorsFile::Open(File(file));
@@ -80,8 +84,8 @@ std::vector<at::Tensor> Fingerprint(const Model& model) {
   slots[0][2] = 0;
   const at::Tensor text = model.EncodeText(ids, slots, Normal({1, model.info().text_width}, 1));
   const auto [mean, logvar] = model.EncodeImage(Normal({1, 3, 16, 24}, 2).clamp(-1, 1));
-  return {text, model.PredictNoise(Normal({1, 4, 8, 8}, 3), at::tensor({int64_t{500}}), text), mean, logvar,
-          model.DecodeLatents(Normal({1, 4, 2, 3}, 4))};
+  return {text, model.PredictNoise(Normal({1, 4, 8, 8}, 3), at::tensor({int64_t{500}}), text), mean,
+          logvar, model.DecodeLatents(Normal({1, 4, 2, 3}, 4))};
 }
 
 TEST(LoadModel, NarrowModel_HasItsSizes) {
@@ -110,7 +114,8 @@ TEST(LoadModel, TokenEmbeddings_AreTheTables) {
     table = tensors.at("text_model.embeddings.token_embedding.weight").clone();
   });
   const auto model = LoadOrDie(folder.path());
-  EXPECT_TRUE(model->TokenEmbeddings({5, 0, 5}).equal(table.index_select(0, at::tensor({5, 0, 5}, at::kLong))));
+  EXPECT_TRUE(model->TokenEmbeddings({5, 0, 5}).equal(
+      table.index_select(0, at::tensor({5, 0, 5}, at::kLong))));
 }
 
 struct GoodCase {
@@ -127,7 +132,8 @@ TEST_P(SameModel, GivesTheSameBits) {
   const auto after = Fingerprint(*LoadOrDie(folder.path()));
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(after[i].equal(before[i])) << i;
 }
-void RenamePrefix(std::map<std::string, at::Tensor>& tensors, const std::string& from, const std::string& to) {
+void RenamePrefix(std::map<std::string, at::Tensor>& tensors, const std::string& from,
+                  const std::string& to) {
   std::map<std::string, at::Tensor> renamed;
   for (auto& [key, tensor] : tensors) {
     const size_t at = key.find(from);
@@ -139,7 +145,9 @@ INSTANTIATE_TEST_SUITE_P(
     Layouts, SameModel,
     ::testing::Values(
         GoodCase{"text_model_prefix_left_out",
-                 [](const Folder& f) { f.Rewrite(kClip, [](auto& t) { RenamePrefix(t, "text_model.", ""); }); }},
+                 [](const Folder& f) {
+                   f.Rewrite(kClip, [](auto& t) { RenamePrefix(t, "text_model.", ""); });
+                 }},
         GoodCase{"position_ids_and_projection",
                  [](const Folder& f) {
                    f.Rewrite(kClip, [](auto& t) {
@@ -158,7 +166,8 @@ INSTANTIATE_TEST_SUITE_P(
                  }},
         GoodCase{"fp16_variant_name",
                  [](const Folder& f) {
-                   fs::rename(f.File(kUNet), f.File("unet/diffusion_pytorch_model.fp16.safetensors"));
+                   fs::rename(f.File(kUNet),
+                              f.File("unet/diffusion_pytorch_model.fp16.safetensors"));
                  }},
         GoodCase{"float64_weights",
                  [](const Folder& f) {
@@ -180,7 +189,8 @@ TEST(LoadModel, SixteenBitWeights_AreCastOnce) {
     }
     const auto rounded = Fingerprint(*LoadOrDie(folder.path()));
     for (size_t i = 0; i < exact.size(); ++i) {
-      const double error = (rounded[i] - exact[i]).abs().max().item<float>() / exact[i].abs().max().item<float>();
+      const double error =
+          (rounded[i] - exact[i]).abs().max().item<float>() / exact[i].abs().max().item<float>();
       EXPECT_GT(error, 0) << i;
       EXPECT_LT(error, 0.05) << i;  // eight bits of mantissa through some twenty layers
     }
@@ -189,7 +199,8 @@ TEST(LoadModel, SixteenBitWeights_AreCastOnce) {
 
 TEST(LoadModel, VaeOfFp16_ComputesInFp32) {
   const auto exact = LoadOrDie(SourcePath("tests/golden/narrow_sd1/model"));
-  const auto half = LoadOrDie(SourcePath("tests/golden/narrow_sd1/model"), {.precision = Precision::kFloat16});
+  const auto half =
+      LoadOrDie(SourcePath("tests/golden/narrow_sd1/model"), {.precision = Precision::kFloat16});
   const at::Tensor latents = Normal({1, 4, 2, 2}, 1);
   EXPECT_TRUE(half->DecodeLatents(latents).equal(exact->DecodeLatents(latents)));
 }
@@ -205,7 +216,8 @@ class BadModel : public ::testing::TestWithParam<BadCase> {};
 TEST_P(BadModel, IsRefusedByName) {
   const Folder folder;
   GetParam().change(folder);
-  EXPECT_THAT(LoadModel(folder.path(), {}), StatusIs(GetParam().code, HasSubstr(GetParam().message)));
+  EXPECT_THAT(LoadModel(folder.path(), {}),
+              StatusIs(GetParam().code, HasSubstr(GetParam().message)));
 }
 
 constexpr auto kNotFound = absl::StatusCode::kNotFound;
@@ -213,56 +225,80 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 INSTANTIATE_TEST_SUITE_P(
     Folders, BadModel,
     ::testing::Values(
-        BadCase{"no_folder", [](const Folder& f) { fs::remove_all(f.path()); }, kNotFound, "/model' does not exist"},
+        BadCase{"no_folder", [](const Folder& f) { fs::remove_all(f.path()); }, kNotFound,
+                "/model' does not exist"},
         BadCase{"a_file",
                 [](const Folder& f) {
                   fs::remove_all(f.path());
                   WriteFileOrDie(f.path(), "x");
                 },
                 kInvalid, "a diffusers folder is expected"},
-        BadCase{"no_index", [](const Folder& f) { fs::remove(f.File("model_index.json")); }, kNotFound,
-                "model_index.json"},
-        BadCase{"broken_index", [](const Folder& f) { WriteFileOrDie(f.File("model_index.json"), "{"); }, kInvalid,
+        BadCase{"no_index", [](const Folder& f) { fs::remove(f.File("model_index.json")); },
+                kNotFound, "model_index.json"},
+        BadCase{"broken_index",
+                [](const Folder& f) { WriteFileOrDie(f.File("model_index.json"), "{"); }, kInvalid,
                 "model_index.json': it is not a JSON object"},
         BadCase{"sdxl",
-                [](const Folder& f) { f.Replace("model_index.json", "StableDiffusionPipeline", "StableDiffusionXLPipeline"); },
+                [](const Folder& f) {
+                  f.Replace("model_index.json", "StableDiffusionPipeline",
+                            "StableDiffusionXLPipeline");
+                },
                 kInvalid, "StableDiffusionXLPipeline; supported: StableDiffusionPipeline"},
-        BadCase{"no_unet_config", [](const Folder& f) { fs::remove(f.File("unet/config.json")); }, kNotFound,
-                "unet/config.json"},
-        BadCase{"broken_config", [](const Folder& f) { WriteFileOrDie(f.File("vae/config.json"), "[]"); }, kInvalid,
+        BadCase{"no_unet_config", [](const Folder& f) { fs::remove(f.File("unet/config.json")); },
+                kNotFound, "unet/config.json"},
+        BadCase{"broken_config",
+                [](const Folder& f) { WriteFileOrDie(f.File("vae/config.json"), "[]"); }, kInvalid,
                 "vae/config.json': it is not a JSON object"},
         BadCase{"no_weights", [](const Folder& f) { fs::remove(f.File(kVae)); }, kNotFound,
                 "vae/diffusion_pytorch_model.safetensors' is missing"},
         BadCase{"pickled_weights",
-                [](const Folder& f) { fs::rename(f.File(kUNet), f.File("unet/diffusion_pytorch_model.bin")); }, kNotFound,
-                "safe_serialization=True"},
+                [](const Folder& f) {
+                  fs::rename(f.File(kUNet), f.File("unet/diffusion_pytorch_model.bin"));
+                },
+                kNotFound, "safe_serialization=True"},
         BadCase{"split_weights",
                 [](const Folder& f) {
-                  fs::rename(f.File(kUNet), f.File("unet/diffusion_pytorch_model.safetensors.index.json"));
+                  fs::rename(f.File(kUNet),
+                             f.File("unet/diffusion_pytorch_model.safetensors.index.json"));
                 },
                 kNotFound, "split into several files"},
         BadCase{"cut_weights",
-                [](const Folder& f) { fs::resize_file(f.File(kUNet), fs::file_size(f.File(kUNet)) - 5); },
+                [](const Folder& f) {
+                  fs::resize_file(f.File(kUNet), fs::file_size(f.File(kUNet)) - 5);
+                },
                 absl::StatusCode::kDataLoss, "unet/diffusion_pytorch_model.safetensors"},
         BadCase{"missing_key",
-                [](const Folder& f) { f.Rewrite(kUNet, [](auto& t) { t.erase("mid_block.resnets.1.conv2.bias"); }); },
+                [](const Folder& f) {
+                  f.Rewrite(kUNet, [](auto& t) { t.erase("mid_block.resnets.1.conv2.bias"); });
+                },
                 kInvalid, "'mid_block.resnets.1.conv2.bias' is missing (expected shape [48])"},
         BadCase{"wrong_shape",
                 [](const Folder& f) {
                   f.Rewrite(kUNet, [](auto& t) { t["conv_in.weight"] = Normal({32, 4, 1, 1}, 1); });
                 },
-                kInvalid, "'conv_in.weight' has shape [32, 4, 1, 1], but config.json implies [32, 4, 3, 3]"},
+                kInvalid,
+                "'conv_in.weight' has shape [32, 4, 1, 1], but config.json implies [32, 4, 3, 3]"},
         BadCase{"another_part",
-                [](const Folder& f) { f.Rewrite(kVae, [](auto& t) { t["encoder.extra.weight"] = Normal({1}, 1); }); },
+                [](const Folder& f) {
+                  f.Rewrite(kVae, [](auto& t) { t["encoder.extra.weight"] = Normal({1}, 1); });
+                },
                 kInvalid, "'encoder.extra.weight' is there, but config.json has no such part"},
         BadCase{"other_text_width",
-                [](const Folder& f) { f.Replace("unet/config.json", "\"cross_attention_dim\": 32", "\"cross_attention_dim\": 64"); },
-                kInvalid, "'cross_attention_dim' is 64, but the text encoder's 'hidden_size' is 32"},
+                [](const Folder& f) {
+                  f.Replace("unet/config.json", "\"cross_attention_dim\": 32",
+                            "\"cross_attention_dim\": 64");
+                },
+                kInvalid,
+                "'cross_attention_dim' is 64, but the text encoder's 'hidden_size' is 32"},
         BadCase{"inpainting",
-                [](const Folder& f) { f.Replace("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9"); },
+                [](const Folder& f) {
+                  f.Replace("unet/config.json", "\"in_channels\": 4", "\"in_channels\": 9");
+                },
                 kInvalid, "inpainting"},
         BadCase{"tokens_outside",
-                [](const Folder& f) { WriteFileOrDie(f.File("tokenizer/vocab.json"), R"({"<|startoftext|>": 1})"); },
+                [](const Folder& f) {
+                  WriteFileOrDie(f.File("tokenizer/vocab.json"), R"({"<|startoftext|>": 1})");
+                },
                 kInvalid, "\"<|endoftext|>\" has no id"}),
     [](const auto& info) { return std::string(info.param.name); });
 

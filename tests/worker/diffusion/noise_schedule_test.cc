@@ -1,9 +1,9 @@
 #include "worker/diffusion/noise_schedule.h"
 
-#include <cmath>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/tensor.h>
+
+#include <cmath>
 
 #include "tests/support/status_matchers.h"
 #include "tests/worker/diffusion/seeded_model.h"
@@ -15,8 +15,9 @@ using ::neolog::testing::Normal;
 
 // Published values of Stable Diffusion's schedule.
 TEST(NoiseSchedule, StableDiffusion_HasKnownAlphas) {
-  const std::pair<int, double> known[] = {{0, .99915000},   {1, .99829603},   {10, .99043131},  {100, .89422348}, {250, .67379263},
-                                          {500, .27633268}, {750, .05616985}, {900, .01415114}, {999, .00466010}};
+  const std::pair<int, double> known[] = {{0, .99915000},   {1, .99829603},   {10, .99043131},
+                                          {100, .89422348}, {250, .67379263}, {500, .27633268},
+                                          {750, .05616985}, {900, .01415114}, {999, .00466010}};
   const at::Tensor reference = AlphasCumprodAsReference({});
   const std::vector<double> exact = AlphasCumprodExact({});
   ASSERT_EQ(reference.numel(), 1000);
@@ -28,8 +29,10 @@ TEST(NoiseSchedule, StableDiffusion_HasKnownAlphas) {
 }
 
 TEST(NoiseSchedule, Linear_MultipliesBetas) {
-  const NoiseScheduleConfig config{.beta_schedule = NoiseScheduleConfig::Betas::kLinear, .beta_start = 0.1,
-                                   .beta_end = 0.3, .num_train_timesteps = 3};
+  const NoiseScheduleConfig config{.beta_schedule = NoiseScheduleConfig::Betas::kLinear,
+                                   .beta_start = 0.1,
+                                   .beta_end = 0.3,
+                                   .num_train_timesteps = 3};
   const std::vector<double> alphas = AlphasCumprodExact(config);
   ASSERT_EQ(alphas.size(), 3u);
   EXPECT_DOUBLE_EQ(alphas[0], 0.9);
@@ -50,7 +53,8 @@ TEST(NoiseSchedule, AddNoise_KeepsVarianceAndSample) {
 // z and epsilon can be had back from z_t and v: z = √ᾱ z_t - √(1-ᾱ) v.
 TEST(NoiseSchedule, Velocity_AndNoisyLatentsGiveTheLatentsBack) {
   const at::Tensor alphas = AlphasCumprodAsReference({});
-  const at::Tensor z = Normal({1, 4, 3, 3}, 1), noise = Normal({1, 4, 3, 3}, 2), t = at::tensor({int64_t{300}});
+  const at::Tensor z = Normal({1, 4, 3, 3}, 1), noise = Normal({1, 4, 3, 3}, 2),
+                   t = at::tensor({int64_t{300}});
   const at::Tensor v = TrainingTarget(PredictionType::kVPrediction, alphas, z, noise, t);
   const double a = alphas[300].item<float>();
   const at::Tensor back = std::sqrt(a) * AddNoise(alphas, z, noise, t) - std::sqrt(1 - a) * v;

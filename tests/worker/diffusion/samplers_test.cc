@@ -1,11 +1,11 @@
 #include "worker/diffusion/samplers.h"
 
-#include <cmath>
-#include <limits>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+
+#include <cmath>
+#include <limits>
 
 #include "tests/support/status_matchers.h"
 #include "tests/worker/diffusion/seeded_model.h"
@@ -26,7 +26,8 @@ std::unique_ptr<Sampler> Make(const SamplerOptions& options) {
   return std::move(sampler).value();
 }
 
-// Noise levels of Stable Diffusion as k-diffusion prints them: 14.6146 at timestep 999, 7.8399 at 888, 0.0292 at 0.
+// Noise levels of Stable Diffusion as k-diffusion prints them: 14.6146 at timestep 999, 7.8399 at
+// 888, 0.0292 at 0.
 TEST(EulerAncestral, Sigmas_AreKDiffusions) {
   const auto sampler = Make({.name = "euler_a", .steps = 10});
   EXPECT_EQ(sampler->schedule_name(), "sigmas");
@@ -36,7 +37,8 @@ TEST(EulerAncestral, Sigmas_AreKDiffusions) {
   EXPECT_NEAR(sigmas[1], 7.8399, 1e-4);
   EXPECT_NEAR(sigmas[9], 0.0292, 1e-4);
   EXPECT_EQ(sigmas[10], 0);
-  EXPECT_THAT(Make({.name = "euler_a", .steps = 1})->schedule(), ElementsAre(DoubleNear(14.6146, 1e-4), 0.0));
+  EXPECT_THAT(Make({.name = "euler_a", .steps = 1})->schedule(),
+              ElementsAre(DoubleNear(14.6146, 1e-4), 0.0));
 }
 
 TEST(Ddim, Timesteps_AreA1111s) {
@@ -57,8 +59,8 @@ struct ExactCase {
 class ExactModel : public ::testing::TestWithParam<ExactCase> {
  protected:
   // A model that knows the picture: the noise or velocity of x, whatever timestep is asked for.
-  static at::Tensor Predict(PredictionType prediction, const std::vector<double>& alphas, const at::Tensor& x, double t,
-                            const at::Tensor& picture) {
+  static at::Tensor Predict(PredictionType prediction, const std::vector<double>& alphas,
+                            const at::Tensor& x, double t, const at::Tensor& picture) {
     const auto low = static_cast<size_t>(t);
     const double w = t - std::floor(t);
     const auto log_sigma = [&](size_t i) { return 0.5 * std::log((1 - alphas[i]) / alphas[i]); };
@@ -74,7 +76,8 @@ class ExactModel : public ::testing::TestWithParam<ExactCase> {
 // Whatever noise is added on the way, such a model leads to its picture.
 TEST_P(ExactModel, ReachesItsPicture) {
   const ExactCase& p = GetParam();
-  const auto sampler = Make({.name = p.sampler, .steps = 20, .eta = p.eta, .prediction = p.prediction});
+  const auto sampler =
+      Make({.name = p.sampler, .steps = 20, .eta = p.eta, .prediction = p.prediction});
   const auto alphas = AlphasCumprodExact({});
   const at::Tensor picture = Normal({1, 4, 2, 2}, 5);
   const auto predict = [&](const at::Tensor& x, double t) {
@@ -104,12 +107,19 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(Samplers, Guidance_GoesBeyondTheConditional) {
-  // One step of euler_a with both predictions zero-sum: the result is sigma times -(u + cfg (c - u)).
+  // One step of euler_a with both predictions zero-sum: the result is sigma times -(u + cfg (c -
+  // u)).
   const auto sampler = Make({.name = "euler_a", .steps = 1});
   const at::Tensor u = at::ones({1, 1, 1, 1}), c = 3 * at::ones({1, 1, 1, 1});
   const double sigma = sampler->schedule()[0];
-  const at::Tensor x = sampler->Sample([&](const at::Tensor&, double) { return GuidedPrediction{u, c}; }, 2.0,
-                                       [](int) { return at::zeros({1, 1, 1, 1}); });
+  const at::Tensor x = sampler->Sample(
+      [&](const at::Tensor&, double) {
+        return GuidedPrediction{u, c};
+      },
+      2.0,
+      [](int) {
+        return at::zeros({1, 1, 1, 1});
+      });
   EXPECT_NEAR(x.item<float>(), -sigma * 5, 1e-4);
 }
 
@@ -123,7 +133,10 @@ TEST(Samplers, ModelInput_IsScaledAndTimestepUnrounded) {
         timesteps.push_back(t);
         return GuidedPrediction{x, x};
       },
-      1.0, [](int) { return at::ones({1, 1, 1, 1}); });
+      1.0,
+      [](int) {
+        return at::ones({1, 1, 1, 1});
+      });
   ASSERT_EQ(timesteps.size(), 8u);
   for (int i = 0; i < 8; ++i) EXPECT_NEAR(timesteps[i], 999.0 * (7 - i) / 7, 1e-6);
   const double sigma = sampler->schedule()[0];
@@ -133,13 +146,19 @@ TEST(Samplers, ModelInput_IsScaledAndTimestepUnrounded) {
 TEST(Samplers, Progress_CanStop) {
   int calls = 0;
   const auto sampler = Make({.name = "ddim", .steps = 10});
-  sampler->Sample([&](const at::Tensor& x, double) { return GuidedPrediction{x, x}; }, 1.0,
-                  [](int) { return at::ones({1, 1, 1, 1}); },
-                  [&](int step, int steps) {
-                    ++calls;
-                    EXPECT_EQ(steps, 10);
-                    return step < 3;
-                  });
+  sampler->Sample(
+      [&](const at::Tensor& x, double) {
+        return GuidedPrediction{x, x};
+      },
+      1.0,
+      [](int) {
+        return at::ones({1, 1, 1, 1});
+      },
+      [&](int step, int steps) {
+        ++calls;
+        EXPECT_EQ(steps, 10);
+        return step < 3;
+      });
   EXPECT_EQ(calls, 3);
 }
 
@@ -155,11 +174,13 @@ TEST_P(BadSampler, IsRefused) {
 }
 INSTANTIATE_TEST_SUITE_P(
     Options, BadSampler,
-    ::testing::Values(BadCase{"name", {.name = "euler_b"}, "sampler 'euler_b' is not known; known: euler_a, ddim"},
-                      BadCase{"no_steps", {.steps = 0}, "steps is 0; expected 1 to 1000"},
-                      BadCase{"many_steps", {.steps = 1001}, "steps is 1001"},
-                      BadCase{"eta", {.eta = -0.1}, "eta is -0.1"},
-                      BadCase{"eta_nan", {.eta = std::numeric_limits<double>::quiet_NaN()}, "eta is nan"}),
+    ::testing::Values(
+        BadCase{
+            "name", {.name = "euler_b"}, "sampler 'euler_b' is not known; known: euler_a, ddim"},
+        BadCase{"no_steps", {.steps = 0}, "steps is 0; expected 1 to 1000"},
+        BadCase{"many_steps", {.steps = 1001}, "steps is 1001"},
+        BadCase{"eta", {.eta = -0.1}, "eta is -0.1"},
+        BadCase{"eta_nan", {.eta = std::numeric_limits<double>::quiet_NaN()}, "eta is nan"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace

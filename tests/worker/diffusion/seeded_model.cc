@@ -1,16 +1,16 @@
 #include "tests/worker/diffusion/seeded_model.h"
 
+#include <ATen/ops/empty.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <numeric>
 #include <optional>
-
-#include <ATen/ops/empty.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
-#include <gtest/gtest.h>
 
 #include "worker/diffusion/text_encoder.h"
 #include "worker/diffusion/unet.h"
@@ -55,11 +55,13 @@ Shapes ShapesOf(const Build& build) {
   return empty->asked();
 }
 Shapes ShapesOfTextEncoder(const ClipConfig& c) {
-  Shapes shapes = ShapesOf([&](const WeightReader& r) { diffusion::ClipTextEncoder(r / "text_model", c); });
+  Shapes shapes =
+      ShapesOf([&](const WeightReader& r) { diffusion::ClipTextEncoder(r / "text_model", c); });
   return shapes;
 }
 Shapes ShapesOfUNet(const UNetConfig& c) {
-  return ShapesOf([&](const WeightReader& r) { diffusion::UNet(r, c, diffusion::AttentionKernel::kMatmul); });
+  return ShapesOf(
+      [&](const WeightReader& r) { diffusion::UNet(r, c, diffusion::AttentionKernel::kMatmul); });
 }
 Shapes ShapesOfVae(const VaeConfig& c) {
   return ShapesOf([&](const WeightReader& r) { diffusion::Vae(r, c); });
@@ -76,14 +78,16 @@ Weights Seeded(const std::string& part, const Shapes& shapes, uint64_t seed) {
   return weights;
 }
 
-void WritePart(const std::filesystem::path& file, const std::string& part, const Shapes& shapes, uint64_t seed) {
+void WritePart(const std::filesystem::path& file, const std::string& part, const Shapes& shapes,
+               uint64_t seed) {
   std::filesystem::create_directories(file.parent_path());
   std::string header = "{";
   int64_t offset = 0;
   for (const auto& [key, shape] : shapes) {
     const int64_t size = 4 * Count(shape);
-    header += fmt::format("{}\"{}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
-                          offset == 0 ? "" : ",", key, fmt::join(shape, ","), offset, offset + size);
+    header +=
+        fmt::format("{}\"{}\":{{\"dtype\":\"F32\",\"shape\":[{}],\"data_offsets\":[{},{}]}}",
+                    offset == 0 ? "" : ",", key, fmt::join(shape, ","), offset, offset + size);
     offset += size;
   }
   header += "}";
@@ -96,7 +100,8 @@ void WritePart(const std::filesystem::path& file, const std::string& part, const
   for (const auto& [key, shape] : shapes) {
     values.resize(Count(shape));
     FillSeeded(part + "." + key, shape, seed, values);
-    out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(4 * values.size()));
+    out.write(reinterpret_cast<const char*>(values.data()),
+              static_cast<std::streamsize>(4 * values.size()));
   }
   ASSERT_TRUE(out.good()) << file;
 }
@@ -110,7 +115,8 @@ void WriteText(const std::filesystem::path& file, std::string_view text) {
 
 }  // namespace
 
-void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64_t seed, std::span<float> values) {
+void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64_t seed,
+                std::span<float> values) {
   double scale = 0, offset = 0;
   if (EndsWith(name, ".bias")) {
     scale = 0.02;
@@ -123,8 +129,8 @@ void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64
     scale = shape[1] < 256 ? 0.1 : 0.02;
   } else {
     double gain = 1;
-    for (const char* end : {"conv2.weight", "to_out.0.weight", "out_proj.weight", "fc2.weight", "ff.net.2.weight",
-                            "proj_out.weight"}) {
+    for (const char* end : {"conv2.weight", "to_out.0.weight", "out_proj.weight", "fc2.weight",
+                            "ff.net.2.weight", "proj_out.weight"}) {
       if (EndsWith(name, end)) gain = 0.5;
     }
     scale = gain / std::sqrt(static_cast<double>(Count(shape)) / static_cast<double>(shape[0]));
@@ -141,8 +147,12 @@ void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64
 Weights SeededTextEncoder(const ClipConfig& config, uint64_t seed) {
   return Seeded("text_encoder", ShapesOfTextEncoder(config), seed);
 }
-Weights SeededUNet(const UNetConfig& config, uint64_t seed) { return Seeded("unet", ShapesOfUNet(config), seed); }
-Weights SeededVae(const VaeConfig& config, uint64_t seed) { return Seeded("vae", ShapesOfVae(config), seed); }
+Weights SeededUNet(const UNetConfig& config, uint64_t seed) {
+  return Seeded("unet", ShapesOfUNet(config), seed);
+}
+Weights SeededVae(const VaeConfig& config, uint64_t seed) {
+  return Seeded("vae", ShapesOfVae(config), seed);
+}
 
 ClipConfig FullClipConfig() { return ClipConfig{.bos_token_id = 49406, .eos_token_id = 49407}; }
 
@@ -159,19 +169,25 @@ VaeConfig FullVaeConfig() { return {.block_out_channels = {128, 256, 512, 512}};
 
 void WriteFullWidthModel(const std::string& folder, uint64_t seed) {
   const std::filesystem::path root(folder);
-  WritePart(root / "text_encoder/model.safetensors", "text_encoder", ShapesOfTextEncoder(FullClipConfig()), seed);
-  WritePart(root / "unet/diffusion_pytorch_model.safetensors", "unet", ShapesOfUNet(FullUNetConfig()), seed);
-  WritePart(root / "vae/diffusion_pytorch_model.safetensors", "vae", ShapesOfVae(FullVaeConfig()), seed);
+  WritePart(root / "text_encoder/model.safetensors", "text_encoder",
+            ShapesOfTextEncoder(FullClipConfig()), seed);
+  WritePart(root / "unet/diffusion_pytorch_model.safetensors", "unet",
+            ShapesOfUNet(FullUNetConfig()), seed);
+  WritePart(root / "vae/diffusion_pytorch_model.safetensors", "vae", ShapesOfVae(FullVaeConfig()),
+            seed);
   WriteText(root / "model_index.json", R"({"_class_name": "StableDiffusionPipeline"})");
-  WriteText(root / "text_encoder/config.json",
-            R"({"model_type": "clip_text_model", "vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072,
+  WriteText(
+      root / "text_encoder/config.json",
+      R"({"model_type": "clip_text_model", "vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072,
                 "num_hidden_layers": 12, "num_attention_heads": 12, "max_position_embeddings": 77,
                 "hidden_act": "quick_gelu", "bos_token_id": 49406, "eos_token_id": 49407})");
-  WriteText(root / "unet/config.json",
-            R"({"_class_name": "UNet2DConditionModel", "sample_size": 64, "cross_attention_dim": 768,
+  WriteText(
+      root / "unet/config.json",
+      R"({"_class_name": "UNet2DConditionModel", "sample_size": 64, "cross_attention_dim": 768,
                 "attention_head_dim": 8, "block_out_channels": [320, 640, 1280, 1280], "layers_per_block": 2})");
-  WriteText(root / "vae/config.json",
-            R"({"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
+  WriteText(
+      root / "vae/config.json",
+      R"({"_class_name": "AutoencoderKL", "block_out_channels": [128, 256, 512, 512], "layers_per_block": 2,
                 "latent_channels": 4, "scaling_factor": 0.18215, "sample_size": 512})");
   WriteText(root / "scheduler/scheduler_config.json",
             R"({"_class_name": "DDPMScheduler", "beta_start": 0.00085, "beta_end": 0.012,
@@ -179,8 +195,14 @@ void WriteFullWidthModel(const std::string& folder, uint64_t seed) {
 }
 
 ClipConfig SmallClipConfig() {
-  return {.vocab_size = 20, .hidden_size = 16, .intermediate_size = 32, .num_hidden_layers = 2,
-          .num_attention_heads = 2, .max_position_embeddings = 9, .bos_token_id = 18, .eos_token_id = 19};
+  return {.vocab_size = 20,
+          .hidden_size = 16,
+          .intermediate_size = 32,
+          .num_hidden_layers = 2,
+          .num_attention_heads = 2,
+          .max_position_embeddings = 9,
+          .bos_token_id = 18,
+          .eos_token_id = 19};
 }
 
 UNetConfig SmallUNetConfig() {
@@ -195,7 +217,9 @@ UNetConfig SmallUNetConfig() {
           .norm_num_groups = 4};
 }
 
-VaeConfig SmallVaeConfig() { return {.block_out_channels = {8, 8, 16}, .layers_per_block = 1, .norm_num_groups = 4}; }
+VaeConfig SmallVaeConfig() {
+  return {.block_out_channels = {8, 8, 16}, .layers_per_block = 1, .norm_num_groups = 4};
+}
 
 at::Tensor Normal(const std::vector<int64_t>& shape, uint64_t seed) {
   at::Tensor tensor = at::empty(shape, at::kFloat);
@@ -203,9 +227,11 @@ at::Tensor Normal(const std::vector<int64_t>& shape, uint64_t seed) {
   const uint64_t key = SplitMix64(seed + 1);
   for (int64_t i = 0; i < tensor.numel(); ++i) {
     const auto uniform = [&](int64_t j) {
-      return (static_cast<double>(SplitMix64(key + j * 0x9E3779B97F4A7C15u) >> 11) + 0.5) / 9007199254740992.0;
+      return (static_cast<double>(SplitMix64(key + j * 0x9E3779B97F4A7C15u) >> 11) + 0.5) /
+             9007199254740992.0;
     };
-    values[i] = static_cast<float>(std::sqrt(-2 * std::log(uniform(2 * i))) * std::cos(2 * M_PI * uniform(2 * i + 1)));
+    values[i] = static_cast<float>(std::sqrt(-2 * std::log(uniform(2 * i))) *
+                                   std::cos(2 * M_PI * uniform(2 * i + 1)));
   }
   return tensor;
 }

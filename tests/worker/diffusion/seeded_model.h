@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <map>
 #include <span>
@@ -7,15 +9,16 @@
 #include <string_view>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
 #include "worker/diffusion/config.h"
 
-/// Models with random weights that the reference scripts can make as well: tests/reference/seeded_weights.py says how.
+/// Models with random weights that the reference scripts can make as well:
+/// tests/reference/seeded_weights.py says how.
 namespace neolog::testing {
 
-/// Fills `values` with the weights of the tensor `name` ("unet.conv_in.weight") of `shape`, the same bits everywhere.
-void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64_t seed, std::span<float> values);
+/// Fills `values` with the weights of the tensor `name` ("unet.conv_in.weight") of `shape`, the
+/// same bits everywhere.
+void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64_t seed,
+                std::span<float> values);
 
 /// Weights of one part ("text_encoder", "unet", "vae") by key, float32.
 using Weights = std::map<std::string, at::Tensor>;
@@ -28,8 +31,8 @@ diffusion::ClipConfig FullClipConfig();
 diffusion::UNetConfig FullUNetConfig();
 diffusion::VaeConfig FullVaeConfig();
 
-/// Writes SD 1.5's diffusers folder (4.3 GB in fp32, without a tokenizer) with seeded weights, one tensor in memory at a
-/// time.
+/// Writes SD 1.5's diffusers folder (4.3 GB in fp32, without a tokenizer) with seeded weights, one
+/// tensor in memory at a time.
 void WriteFullWidthModel(const std::string& folder, uint64_t seed);
 
 /// Small configurations with every kind of part.
@@ -37,7 +40,8 @@ diffusion::ClipConfig SmallClipConfig();
 diffusion::UNetConfig SmallUNetConfig();
 diffusion::VaeConfig SmallVaeConfig();
 
-/// Standard normal values [shape] float32 from a fixed generator: the same bits everywhere and in every order of tests.
+/// Standard normal values [shape] float32 from a fixed generator: the same bits everywhere and in
+/// every order of tests.
 at::Tensor Normal(const std::vector<int64_t>& shape, uint64_t seed);
 
 }  // namespace neolog::testing

@@ -1,12 +1,12 @@
 // What wrong input gets: exit code 2, a message that names it, and no file.
 
-#include <functional>
-#include <limits>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
+
+#include <functional>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/paths.h"
@@ -65,7 +65,8 @@ std::function<void(Case&)> Replace(const std::string& tensor, const at::Tensor& 
 class BadInput : public ::testing::TestWithParam<BadCase> {};
 
 TEST_P(BadInput, IsNamedAndNothingWritten) {
-  Case value = ReadCase(SourcePath(std::string("tests/golden/narrow_sd1/") + GetParam().base + ".case.safetensors"));
+  Case value = ReadCase(
+      SourcePath(std::string("tests/golden/narrow_sd1/") + GetParam().base + ".case.safetensors"));
   GetParam().spoil(value);
   const ScopedDir dir;
   WriteCase(value, dir.File("case.safetensors"));
@@ -81,17 +82,22 @@ const auto kNan = std::numeric_limits<float>::quiet_NaN();
 INSTANTIATE_TEST_SUITE_P(
     Metadata, BadInput,
     ::testing::Values(
-        BadCase{"none", "train", [](Case& c) { c.metadata_key = ""; }, "no metadata key 'neolog.replay'"},
-        BadCase{"other_key", "train", [](Case& c) { c.metadata_key = "format"; }, "metadata key 'format'"},
+        BadCase{"none", "train", [](Case& c) { c.metadata_key = ""; },
+                "no metadata key 'neolog.replay'"},
+        BadCase{"other_key", "train", [](Case& c) { c.metadata_key = "format"; },
+                "metadata key 'format'"},
         BadCase{"no_json", "train", [](Case& c) { c.json = "{kind}"; }, "not JSON"},
         BadCase{"no_object", "train", [](Case& c) { c.json = "[1]"; }, "not a JSON object"},
         BadCase{"no_kind", "train", Unset("kind"), "no string 'kind'"},
-        BadCase{"key_twice", "vae_encode", [](Case& c) { c.json = R"({"kind": "vae_encode", "kind": "vae_decode"})"; },
+        BadCase{"key_twice", "vae_encode",
+                [](Case& c) { c.json = R"({"kind": "vae_encode", "kind": "vae_decode"})"; },
                 "'kind' twice"},
         BadCase{"unknown_kind", "train", Set("kind", "dream"),
                 "kind 'dream' is not known; known: train, vae_encode, vae_decode, sample"},
-        BadCase{"extra_setting", "vae_encode", Set("steps", 3), "'steps' means nothing for the kind 'vae_encode'"},
-        BadCase{"extra_train_setting", "train", Set("learning_rate", 1), "'learning_rate' means nothing"}),
+        BadCase{"extra_setting", "vae_encode", Set("steps", 3),
+                "'steps' means nothing for the kind 'vae_encode'"},
+        BadCase{"extra_train_setting", "train", Set("learning_rate", 1),
+                "'learning_rate' means nothing"}),
     [](const auto& info) { return std::string(info.param.name); });
 
 INSTANTIATE_TEST_SUITE_P(
@@ -99,19 +105,23 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadCase{"no_lr", "train", Unset("lr"), "'lr' is missing"},
         BadCase{"short_lr", "train", Set("lr", {0.1, 0.2}), "'lr' has 2 rates; expected 4"},
-        BadCase{"negative_lr", "train", Set("lr", {0.1, -0.2, 0.1, 0.1}), "'lr' is [0.1,-0.2,0.1,0.1]"},
+        BadCase{"negative_lr", "train", Set("lr", {0.1, -0.2, 0.1, 0.1}),
+                "'lr' is [0.1,-0.2,0.1,0.1]"},
         BadCase{"lr_number", "train", Set("lr", 0.1), "'lr' is 0.1"},
         BadCase{"lr_null", "train", Set("lr", nullptr), "'lr'"},
         BadCase{"empty_lr", "train", Set("lr", Json::array()), "'lr' is []"},
         BadCase{"broken_step_list", "train", Set("lr", "fast:3"), "'lr'"},
         BadCase{"empty_step_list", "train", Set("lr", ""), "'lr' is an empty step list"},
-        BadCase{"step_list_ends", "train", Set("lr", "0.1:2"), "ends at step 2; the case has 4 optimiser steps"},
+        BadCase{"step_list_ends", "train", Set("lr", "0.1:2"),
+                "ends at step 2; the case has 4 optimiser steps"},
         BadCase{"beta1", "train", Set("beta1", 1.0), "'beta1' is 1.0"},
         BadCase{"beta2", "train", Set("beta2", -0.1), "'beta2' is -0.1"},
         BadCase{"eps", "train", Set("eps", "tiny"), "'eps' is \"tiny\""},
         BadCase{"weight_decay", "train", Unset("weight_decay"), "'weight_decay' is missing"},
-        BadCase{"accumulation_zero", "train", Set("grad_accumulation", 0), "'grad_accumulation' is 0"},
-        BadCase{"accumulation_fraction", "train", Set("grad_accumulation", 1.5), "'grad_accumulation' is 1.5"},
+        BadCase{"accumulation_zero", "train", Set("grad_accumulation", 0),
+                "'grad_accumulation' is 0"},
+        BadCase{"accumulation_fraction", "train", Set("grad_accumulation", 1.5),
+                "'grad_accumulation' is 1.5"},
         BadCase{"accumulation_not_divisor", "train", Set("grad_accumulation", 3),
                 "'grad_accumulation' is 3, which does not divide the 4 recorded micro-steps"},
         BadCase{"prediction", "train", Set("prediction", "sample"), "'prediction' is \"sample\""}),
@@ -175,7 +185,8 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(Replay, BrokenFile_IsRefused) {
   const ScopedDir dir;
-  const std::string whole = ReadFileOrDie(SourcePath("tests/golden/narrow_sd1/vae_decode.case.safetensors"));
+  const std::string whole =
+      ReadFileOrDie(SourcePath("tests/golden/narrow_sd1/vae_decode.case.safetensors"));
   WriteFileOrDie(dir.File("cut.safetensors"), whole.substr(0, whole.size() - 1));
   const Replayed result = RunReplay(Model(), dir.File("cut.safetensors"));
   EXPECT_EQ(result.code, 2);

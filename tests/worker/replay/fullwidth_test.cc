@@ -1,10 +1,10 @@
-// SD 1.5 at its full width, with weights made again from their seed: one training step and both ways of the VAE against
-// the reference, in fp32 and bf16. Writes 4.3 GB to the temporary folder.
-
-#include <fstream>
+// SD 1.5 at its full width, with weights made again from their seed: one training step and both
+// ways of the VAE against the reference, in fp32 and bf16. Writes 4.3 GB to the temporary folder.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/stack.h>
+
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/paths.h"
@@ -25,7 +25,9 @@ using ::neolog::testing::SourcePath;
 
 constexpr uint64_t kSeed = 15;
 
-std::string Golden(const std::string& name) { return SourcePath("tests/golden/fullwidth_sd15" + name); }
+std::string Golden(const std::string& name) {
+  return SourcePath("tests/golden/fullwidth_sd15" + name);
+}
 
 // The generator here and the one of the reference scripts make the same weights.
 TEST(SeededWeights, EqualTheScripts) {
@@ -45,13 +47,15 @@ TEST(SeededWeights, EqualTheScripts) {
     FillSeeded(name, shape, kSeed, values);
     const float* want = expected.at(name).const_data_ptr<float>();
     const size_t places[] = {0, 1, 2, 3, count / 2, count - 1};
-    for (size_t i = 0; i < 6; ++i) EXPECT_EQ(values[places[i]], want[i]) << name << " at " << places[i];
+    for (size_t i = 0; i < 6; ++i)
+      EXPECT_EQ(values[places[i]], want[i]) << name << " at " << places[i];
   }
 }
 
-// Compares a tensor with what is kept of the reference's: all of it, or its first values and three statistics.
-void Compare(const std::string& name, const at::Tensor& got, const std::map<std::string, at::Tensor>& expected,
-             double tolerance) {
+// Compares a tensor with what is kept of the reference's: all of it, or its first values and three
+// statistics.
+void Compare(const std::string& name, const at::Tensor& got,
+             const std::map<std::string, at::Tensor>& expected, double tolerance) {
   const auto whole = expected.find(name);
   if (whole != expected.end()) {
     const double largest = whole->second.abs().max().item<double>();
@@ -61,7 +65,9 @@ void Compare(const std::string& name, const at::Tensor& got, const std::map<std:
   const at::Tensor statistics = expected.at(name + ".statistics"), flat = got.reshape({-1});
   const double largest = statistics[2].item<double>();
   const at::Tensor& first = expected.at(name + ".first");
-  EXPECT_LE((flat.narrow(0, 0, first.numel()) - first).abs().max().item<double>(), tolerance * largest) << name;
+  EXPECT_LE((flat.narrow(0, 0, first.numel()) - first).abs().max().item<double>(),
+            tolerance * largest)
+      << name;
   const at::Tensor mine = at::stack({flat.mean(), flat.std(), flat.abs().max()});
   EXPECT_LE((mine - statistics).abs().max().item<double>(), tolerance * largest) << name;
 }
@@ -79,16 +85,19 @@ TEST(FullWidth, StableDiffusion15_MatchesTheReference) {
       Replayed result = RunReplay(model, Golden(kind + ".case.safetensors"), {"--dtype", dtype});
       ASSERT_EQ(result.code, 0) << result.errors;
       for (const auto& [name, tensor] : result.tensors) {
-        double tolerance = name == "loss" ? 1e-5 : name == "grad" ? 1e-3 : 2e-4;  // the replay contract
+        double tolerance = name == "loss"   ? 1e-5
+                           : name == "grad" ? 1e-3
+                                            : 2e-4;  // the replay contract
         if (std::string_view(dtype) == "bf16") {
-          // As far from fp32 as the reference's own bf16, give or take; see golden_test.cc for the rows.
+          // As far from fp32 as the reference's own bf16, give or take; see golden_test.cc for the
+          // rows.
           tolerance = 2.5 * errors.at("fullwidth_sd15" + kind).at(name).get<double>();
           if (name == "rows") tolerance = std::max(tolerance, 0.1);
           // One number: the reference's own error may be small by chance. The prediction's is 1e-2.
           if (name == "loss") tolerance = std::max(tolerance, 2e-3);
         } else if (name == "rows") {
-          // One Adam step is the learning rate times the gradient's sign, blurred by eps 1e-8 only: a gradient near
-          // that size may differ by more.
+          // One Adam step is the learning rate times the gradient's sign, blurred by eps 1e-8 only:
+          // a gradient near that size may differ by more.
           tolerance = 2e-3;
         }
         Compare(name, tensor, expected, tolerance);

@@ -1,9 +1,10 @@
-// Every golden case of the narrow model through the command, in fp32 and bf16, against what the reference computed.
+// Every golden case of the narrow model through the command, in fp32 and bf16, against what the
+// reference computed.
+
+#include <ATen/TensorOperators.h>
 
 #include <filesystem>
 #include <fstream>
-
-#include <ATen/TensorOperators.h>
 #include <nlohmann/json.hpp>
 
 #include "tests/support/paths.h"
@@ -36,7 +37,8 @@ std::vector<std::string> CaseNames() {
 // Largest difference as a part of the expected tensor's largest magnitude.
 double RelativeError(const at::Tensor& got, const at::Tensor& expected) {
   const double largest = expected.to(at::kDouble).abs().max().item<double>();
-  const double difference = (got.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
+  const double difference =
+      (got.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
   return largest > 0 ? difference / largest : difference;
 }
 
@@ -50,10 +52,13 @@ double Tolerance(const std::string& tensor) {
 
 class Golden : public ::testing::TestWithParam<std::string> {
  protected:
-  std::string Path(const std::string& ending) const { return SourcePath(std::string(kFolder) + "/" + GetParam() + ending); }
+  std::string Path(const std::string& ending) const {
+    return SourcePath(std::string(kFolder) + "/" + GetParam() + ending);
+  }
   // Runs the case and checks that exactly the expected tensors come back.
   Replayed Run(const std::vector<std::string>& more) {
-    Replayed result = RunReplay(SourcePath(std::string(kFolder) + "/model"), Path(".case.safetensors"), more);
+    Replayed result =
+        RunReplay(SourcePath(std::string(kFolder) + "/model"), Path(".case.safetensors"), more);
     EXPECT_EQ(result.code, 0) << result.errors;
     EXPECT_EQ(result.errors, "");
     expected_ = ReadTensors(Path(".expected.safetensors"));
@@ -72,9 +77,11 @@ TEST_P(Golden, Float32_IsWithinTheContract) {
   for (const char* kernel : {"flash", "matmul"}) {
     Replayed result = Run({"--attention", kernel});
     for (const auto& [name, tensor] : expected_) {
-      EXPECT_LE(RelativeError(result.tensors[name], tensor), Tolerance(name)) << name << " with " << kernel;
+      EXPECT_LE(RelativeError(result.tensors[name], tensor), Tolerance(name))
+          << name << " with " << kernel;
       if (name == "rows") {
-        EXPECT_LE((result.tensors[name] - tensor).abs().max().item<float>(), 1e-5) << "with " << kernel;
+        EXPECT_LE((result.tensors[name] - tensor).abs().max().item<float>(), 1e-5)
+            << "with " << kernel;
       }
     }
   }
@@ -85,8 +92,9 @@ TEST_P(Golden, Bfloat16_IsAsCloseAsTheReferencesOwn) {
   const auto errors = nlohmann::json::parse(file).at(GetParam());
   Replayed result = Run({"--dtype", "bf16"});
   for (const auto& [name, tensor] : expected_) {
-    // Rounding errors of two programs that round in other places: of the same size, not equal. Rows follow the
-    // gradients' signs (Adam), so a sign that flips under a tiny gradient moves a row by two learning rates of 5e-3.
+    // Rounding errors of two programs that round in other places: of the same size, not equal. Rows
+    // follow the gradients' signs (Adam), so a sign that flips under a tiny gradient moves a row by
+    // two learning rates of 5e-3.
     const double limit = name == "rows" ? std::max(0.02, 2 * errors.at(name).get<double>())
                                         : 2.5 * errors.at(name).get<double>();
     EXPECT_LE(RelativeError(result.tensors[name], tensor), limit) << name;
@@ -95,7 +103,8 @@ TEST_P(Golden, Bfloat16_IsAsCloseAsTheReferencesOwn) {
 
 TEST_P(Golden, Twice_IsTheSameBits) {
   const Replayed first = Run({}), second = Run({});
-  for (const auto& [name, tensor] : first.tensors) EXPECT_TRUE(second.tensors.at(name).equal(tensor)) << name;
+  for (const auto& [name, tensor] : first.tensors)
+    EXPECT_TRUE(second.tensors.at(name).equal(tensor)) << name;
 }
 
 INSTANTIATE_TEST_SUITE_P(NarrowSd1, Golden, ::testing::ValuesIn(CaseNames()),

@@ -1,8 +1,8 @@
 #include "tests/worker/replay/run_replay.h"
 
-#include <filesystem>
-
 #include <gtest/gtest.h>
+
+#include <filesystem>
 
 #include "common/tensor_file/safetensors.h"
 #include "tests/support/scoped_dir.h"
@@ -15,16 +15,19 @@ namespace {
 
 std::map<std::string, at::Tensor> Copies(const SafetensorsFile& file) {
   std::map<std::string, at::Tensor> tensors;
-  for (const auto& [name, view] : file.tensors()) tensors[name] = torch_support::TensorOver(view, nullptr).clone();
+  for (const auto& [name, view] : file.tensors())
+    tensors[name] = torch_support::TensorOver(view, nullptr).clone();
   return tensors;
 }
 
 }  // namespace
 
-Replayed RunReplay(const std::string& model, const std::string& in, const std::vector<std::string>& more) {
+Replayed RunReplay(const std::string& model, const std::string& in,
+                   const std::vector<std::string>& more) {
   const ScopedDir dir;
   const std::string out = dir.File("result.safetensors");
-  std::vector<std::string> words{"replay", "--model", model, "--in", in, "--out", out, "--threads", "1"};
+  std::vector<std::string> words{"replay", "--model", model,       "--in", in,
+                                 "--out",  out,       "--threads", "1"};
   words.insert(words.end(), more.begin(), more.end());
   std::vector<const char*> argv;
   for (const std::string& word : words) argv.push_back(word.c_str());
@@ -56,7 +59,8 @@ Case ReadCase(const std::string& path) {
 
 void WriteCase(const Case& value, const std::string& path) {
   std::map<std::string, TensorView> views;
-  for (const auto& [name, tensor] : value.tensors) views[name] = torch_support::ViewOf(tensor).value();
+  for (const auto& [name, tensor] : value.tensors)
+    views[name] = torch_support::ViewOf(tensor).value();
   std::map<std::string, std::string> metadata;
   if (!value.metadata_key.empty()) metadata[value.metadata_key] = value.json;
   WriteFileOrDie(path, SerializeSafetensors(views, metadata).value());

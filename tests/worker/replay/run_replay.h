@@ -1,10 +1,10 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <map>
 #include <string>
 #include <vector>
-
-#include <ATen/core/Tensor.h>
 
 namespace neolog::testing {
 
@@ -16,8 +16,10 @@ struct Replayed {
   bool wrote = false;
 };
 
-/// Runs `neolog-worker replay` in this process on the case at `in`, the result in a folder of its own.
-Replayed RunReplay(const std::string& model, const std::string& in, const std::vector<std::string>& more = {});
+/// Runs `neolog-worker replay` in this process on the case at `in`, the result in a folder of its
+/// own.
+Replayed RunReplay(const std::string& model, const std::string& in,
+                   const std::vector<std::string>& more = {});
 
 /// The tensors of a safetensors file, copied.
 std::map<std::string, at::Tensor> ReadTensors(const std::string& path);

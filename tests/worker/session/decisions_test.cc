@@ -55,20 +55,57 @@ TEST_P(DecideCatchUpTest, TheFurthestStateCounts) {
 INSTANTIATE_TEST_SUITE_P(
     Table, DecideCatchUpTest,
     ::testing::Values(
-        CatchUpCase{"Alone", {{.step = 5, .hash = 9}}, 0, false, {}, Left::kNo, "all ranks are at step 5"},
-        CatchUpCase{"AllEqual", {{.step = 5, .hash = 9}, {.step = 5, .hash = 9}}, 0, false, {}, Left::kNo, "all ranks"},
-        CatchUpCase{"OneBehind", {{.step = 4, .hash = 1}, {.step = 5, .hash = 9}, {.step = 5, .hash = 9}}, 1, true, {},
-                    Left::kNo, "1 rank(s) take the state after step 5 from rank 1"},
-        CatchUpCase{"StepsBehindMayDifferInHash", {{.step = 5, .hash = 9}, {.step = 4, .hash = 1}, {.step = 4, .hash = 2}}, 0,
-                    true, {}, Left::kNo, "2 rank(s)"},
-        CatchUpCase{"OneKnowsWhyItLeft", {{.step = 5, .hash = 9}, {.step = 5, .hash = 9, .left = Left::kFailed}}, 1, true,
-                    {}, Left::kFailed, "from rank 1"},
-        CatchUpCase{"LeftAtAnEarlierStepDoesNotCount", {{.step = 6, .hash = 9}, {.step = 5, .hash = 8, .left = Left::kPaused}},
-                    0, true, {}, Left::kNo, "from rank 0"},
-        CatchUpCase{"OddOneOut", {{.step = 5, .hash = 9}, {.step = 5, .hash = 7}, {.step = 5, .hash = 9}}, 0, false, {1},
-                    Left::kDiverged, "rank 1 has another state"},
-        CatchUpCase{"OddOneIsTheLowest", {{.step = 5, .hash = 7}, {.step = 5, .hash = 9}, {.step = 5, .hash = 9}}, 0, false,
-                    {0}, Left::kDiverged, "rank 0 has another state"}),
+        CatchUpCase{
+            "Alone", {{.step = 5, .hash = 9}}, 0, false, {}, Left::kNo, "all ranks are at step 5"},
+        CatchUpCase{"AllEqual",
+                    {{.step = 5, .hash = 9}, {.step = 5, .hash = 9}},
+                    0,
+                    false,
+                    {},
+                    Left::kNo,
+                    "all ranks"},
+        CatchUpCase{"OneBehind",
+                    {{.step = 4, .hash = 1}, {.step = 5, .hash = 9}, {.step = 5, .hash = 9}},
+                    1,
+                    true,
+                    {},
+                    Left::kNo,
+                    "1 rank(s) take the state after step 5 from rank 1"},
+        CatchUpCase{"StepsBehindMayDifferInHash",
+                    {{.step = 5, .hash = 9}, {.step = 4, .hash = 1}, {.step = 4, .hash = 2}},
+                    0,
+                    true,
+                    {},
+                    Left::kNo,
+                    "2 rank(s)"},
+        CatchUpCase{"OneKnowsWhyItLeft",
+                    {{.step = 5, .hash = 9}, {.step = 5, .hash = 9, .left = Left::kFailed}},
+                    1,
+                    true,
+                    {},
+                    Left::kFailed,
+                    "from rank 1"},
+        CatchUpCase{"LeftAtAnEarlierStepDoesNotCount",
+                    {{.step = 6, .hash = 9}, {.step = 5, .hash = 8, .left = Left::kPaused}},
+                    0,
+                    true,
+                    {},
+                    Left::kNo,
+                    "from rank 0"},
+        CatchUpCase{"OddOneOut",
+                    {{.step = 5, .hash = 9}, {.step = 5, .hash = 7}, {.step = 5, .hash = 9}},
+                    0,
+                    false,
+                    {1},
+                    Left::kDiverged,
+                    "rank 1 has another state"},
+        CatchUpCase{"OddOneIsTheLowest",
+                    {{.step = 5, .hash = 7}, {.step = 5, .hash = 9}, {.step = 5, .hash = 9}},
+                    0,
+                    false,
+                    {0},
+                    Left::kDiverged,
+                    "rank 0 has another state"}),
     [](const auto& param) { return std::string(param.param.name); });
 
 TEST(DecideReporterTest, LowestConnectedRank_ElseRankZero) {
@@ -93,7 +130,8 @@ TEST(DecideControlTest, StopOutweighsPauseOutweighsCheckpoint) {
       {kControlPause, true, Left::kPaused, true},
       {kControlPause | kControlCheckpoint, true, Left::kPaused, true},
       {kControlStop | kControlPause, true, Left::kStopped, true},
-      {kControlStop, false, Left::kNo, true},  // its last step was this one: it is complete, not stopped
+      {kControlStop, false, Left::kNo,
+       true},  // its last step was this one: it is complete, not stopped
   };
   for (const ControlCase& c : table) {
     EXPECT_EQ(DecideControl(c.bits, c.active).leave, c.leave) << int{c.bits};
@@ -123,9 +161,11 @@ TEST(DecideAssignmentTest, Table) {
   EXPECT_EQ(DecideAssignment({}, held, Self()).kind, Kind::kPrepare);
   EXPECT_EQ(DecideAssignment(held, held, Self()).kind, Kind::kIgnore);
   EXPECT_EQ(DecideAssignment(held, MakeAssignment("t", 2, {"a", "b"}), Self()).kind, Kind::kIgnore);
-  EXPECT_EQ(DecideAssignment(held, MakeAssignment("t", 4, {"a", "b"}), Self()).kind, Kind::kRegroup);
+  EXPECT_EQ(DecideAssignment(held, MakeAssignment("t", 4, {"a", "b"}), Self()).kind,
+            Kind::kRegroup);
   EXPECT_EQ(DecideAssignment(held, MakeAssignment("t", 4, {"a"}), Self()).kind, Kind::kPrepare);
-  EXPECT_EQ(DecideAssignment(held, MakeAssignment("u", 1, {"a", "b"}), Self()).kind, Kind::kPrepare);
+  EXPECT_EQ(DecideAssignment(held, MakeAssignment("u", 1, {"a", "b"}), Self()).kind,
+            Kind::kPrepare);
   EXPECT_EQ(DecideAssignment(held, MakeAssignment("", 0, {}), Self()).kind, Kind::kIdle);
   v1::Assignment other_profile = MakeAssignment("t", 4, {"a", "b"});
   other_profile.mutable_profile()->set_precision("bf16");
@@ -143,9 +183,11 @@ TEST(DecideStateTest, CommittedStateIsTakenWhenMemoryIsBehindOrDiffers) {
   EXPECT_FALSE(DecideState(10, 99, 0, assigned).take_committed);
   EXPECT_TRUE(DecideState(10, 98, 0, assigned).take_committed);
   EXPECT_FALSE(DecideState(14, 5, 99, assigned).take_committed);
-  EXPECT_FALSE(DecideState(14, 5, 0, assigned).take_committed) << "its records begin later: they were acknowledged";
+  EXPECT_FALSE(DecideState(14, 5, 0, assigned).take_committed)
+      << "its records begin later: they were acknowledged";
   EXPECT_TRUE(DecideState(14, 5, 98, assigned).take_committed);
-  EXPECT_FALSE(DecideState(0, 5, 0, {}).take_committed) << "before the first step nothing is committed";
+  EXPECT_FALSE(DecideState(0, 5, 0, {}).take_committed)
+      << "before the first step nothing is committed";
 }
 
 TEST(ClassifyTest, EveryKindOfTrouble) {
@@ -170,7 +212,11 @@ TEST(BlameTest, MarksErrorsAboutInputsOnly) {
 
 TEST(GatherHeaderTest, RoundTrips_AndRefusesWhatIsNotOne) {
   GatherHeader header{.roster_version = 5, .connected = true};
-  header.runs.push_back({.step = 3, .hash = 0x1234567890abcdef, .catch_up_bytes = 77, .control = 5, .left = Left::kPaused});
+  header.runs.push_back({.step = 3,
+                         .hash = 0x1234567890abcdef,
+                         .catch_up_bytes = 77,
+                         .control = 5,
+                         .left = Left::kPaused});
   header.runs.push_back({});
   std::string bytes;
   EncodeGatherHeader(header, bytes);
@@ -182,11 +228,15 @@ TEST(GatherHeaderTest, RoundTrips_AndRefusesWhatIsNotOne) {
   EXPECT_EQ(back.runs[0].catch_up_bytes, 77U);
   EXPECT_EQ(back.runs[0].control, 5);
   EXPECT_EQ(back.runs[0].left, Left::kPaused);
-  EXPECT_THAT(DecodeGatherHeader(view, 2, 6), StatusIs(absl::StatusCode::kInternal, HasSubstr("roster 5")));
-  EXPECT_THAT(DecodeGatherHeader(view, 1, 5), StatusIs(absl::StatusCode::kInternal, HasSubstr("1 runs")));
-  EXPECT_THAT(DecodeGatherHeader(view.first(40), 2, 5), StatusIs(absl::StatusCode::kInternal, HasSubstr("2 runs")));
+  EXPECT_THAT(DecodeGatherHeader(view, 2, 6),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("roster 5")));
+  EXPECT_THAT(DecodeGatherHeader(view, 1, 5),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("1 runs")));
+  EXPECT_THAT(DecodeGatherHeader(view.first(40), 2, 5),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("2 runs")));
   bytes[24 + 25] = 9;
-  EXPECT_THAT(DecodeGatherHeader(view, 2, 5), StatusIs(absl::StatusCode::kInternal, HasSubstr("unknown reason")));
+  EXPECT_THAT(DecodeGatherHeader(view, 2, 5),
+              StatusIs(absl::StatusCode::kInternal, HasSubstr("unknown reason")));
 }
 
 TEST(CatchUpTest, RoundTrips_AndEveryTruncationIsRefused) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <gmock/gmock.h>
+
 #include <algorithm>
 #include <chrono>
 #include <deque>
@@ -12,8 +14,6 @@
 #include <utility>
 #include <vector>
 
-#include <gmock/gmock.h>
-
 #include "common/base/clock.h"
 #include "common/base/hash.h"
 #include "common/base/mutex.h"
@@ -24,15 +24,18 @@
 
 namespace neolog::session {
 
-/// A coordinator with its workers in one process: it keeps commits as strictly as the real one, answers on a thread of
-/// its own, and can go away. Tests decide about rosters, deaths and controls.
+/// A coordinator with its workers in one process: it keeps commits as strictly as the real one,
+/// answers on a thread of its own, and can go away. Tests decide about rosters, deaths and
+/// controls.
 class FakeCluster {
  public:
   struct Worker;
   class WorkerUplink : public Uplink {
    public:
     WorkerUplink(FakeCluster* cluster, std::string id) : cluster_(cluster), id_(std::move(id)) {}
-    bool Send(v1::WorkerMessage message) override { return cluster_->Receive(id_, std::move(message)); }
+    bool Send(v1::WorkerMessage message) override {
+      return cluster_->Receive(id_, std::move(message));
+    }
 
    private:
     FakeCluster* const cluster_;
@@ -54,7 +57,8 @@ class FakeCluster {
     std::map<std::string, std::string> latents;
   };
 
-  explicit FakeCluster(testing::FakeTrainerOptions options = {}) : options_(std::move(options)), thread_([this] { Loop(); }) {}
+  explicit FakeCluster(testing::FakeTrainerOptions options = {})
+      : options_(std::move(options)), thread_([this] { Loop(); }) {}
   ~FakeCluster() {
     while (!workers_.empty()) Kill(workers_.begin()->first);
     {
@@ -73,9 +77,11 @@ class FakeCluster {
     worker->trainer = std::make_unique<testing::FakeTrainer>(options);
     worker->uplink = std::make_unique<WorkerUplink>(this, id);
     worker->factory = std::make_unique<collective::InProcessFactory>(&hub_);
-    worker->session = std::make_shared<Session>(
-        SessionOptions{.commit_interval = absl::Milliseconds(5), .retry_interval = absl::Milliseconds(20)},
-        SessionDependencies{worker->trainer.get(), worker->factory.get(), worker->uplink.get(), &blobs_, &clock_});
+    worker->session =
+        std::make_shared<Session>(SessionOptions{.commit_interval = absl::Milliseconds(5),
+                                                 .retry_interval = absl::Milliseconds(20)},
+                                  SessionDependencies{worker->trainer.get(), worker->factory.get(),
+                                                      worker->uplink.get(), &blobs_, &clock_});
     bool connected = false;
     {
       MutexLock lock(mutex_);
@@ -93,7 +99,8 @@ class FakeCluster {
       worker = workers_.at(id);
       workers_.erase(id);
     }
-    // A reply under way may hold the session a little longer than this worker; what it works with lives on here.
+    // A reply under way may hold the session a little longer than this worker; what it works with
+    // lives on here.
     worker->session.reset();
     MutexLock lock(mutex_);
     dead_.push_back(std::move(worker));
@@ -159,13 +166,15 @@ class FakeCluster {
         assignment.mutable_latents(assignment.latents_size() - 1)->set_blob_digest(digest);
       }
       team_ = team;
-      for (const auto& [id, worker] : workers_) sessions.emplace_back(worker->session, worker->identity);
+      for (const auto& [id, worker] : workers_)
+        sessions.emplace_back(worker->session, worker->identity);
     }
     // Workers that are not members are told too, and go idle.
     for (const auto& [session, identity] : sessions) session->OnAssignment(assignment, identity);
   }
 
-  void Control(const std::string& run, v1::ControlRequest::Action action, const std::vector<std::string>& to = {}) {
+  void Control(const std::string& run, v1::ControlRequest::Action action,
+               const std::vector<std::string>& to = {}) {
     v1::ControlRequest request;
     std::vector<std::shared_ptr<Session>> sessions;
     {
@@ -174,7 +183,8 @@ class FakeCluster {
       request.set_run_id(run);
       request.set_action(action);
       for (const auto& [id, worker] : workers_) {
-        if (to.empty() || std::find(to.begin(), to.end(), id) != to.end()) sessions.push_back(worker->session);
+        if (to.empty() || std::find(to.begin(), to.end(), id) != to.end())
+          sessions.push_back(worker->session);
       }
     }
     for (const auto& session : sessions) session->OnControl(request);
@@ -211,7 +221,8 @@ class FakeCluster {
     deaf_to_latents_ = deaf;
   }
 
-  /// Waits until `condition`, checked whenever something was committed or reported. False after a generous while.
+  /// Waits until `condition`, checked whenever something was committed or reported. False after a
+  /// generous while.
   bool WaitUntil(const std::function<bool(FakeCluster&)>& condition) {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     for (;;) {
@@ -283,10 +294,12 @@ class FakeCluster {
   }
 
   template <typename Message>
-  void ToAllLocked(std::vector<std::function<void()>>& replies, void (Session::*method)(const Message&), const Message& message)
+  void ToAllLocked(std::vector<std::function<void()>>& replies,
+                   void (Session::*method)(const Message&), const Message& message)
       REQUIRES(mutex_) {
     for (const auto& [id, worker] : workers_) {
-      replies.push_back([session = worker->session, method, message] { (session.get()->*method)(message); });
+      replies.push_back(
+          [session = worker->session, method, message] { (session.get()->*method)(message); });
     }
   }
 
@@ -298,7 +311,8 @@ class FakeCluster {
       RunBook& run = runs_.at(report.run_id());
       for (const v1::StepRecord& record : report.steps()) {
         if (record.step() <= run.steps.size()) {
-          if (run.steps[record.step() - 1].state_hash() != record.state_hash()) problems_.push_back("a step was taken twice, differently");
+          if (run.steps[record.step() - 1].state_hash() != record.state_hash())
+            problems_.push_back("a step was taken twice, differently");
         } else if (record.step() != run.steps.size() + 1) {
           problems_.push_back("a step is missing in the reports");
           return;
@@ -307,7 +321,8 @@ class FakeCluster {
         }
       }
       if (report.steps().rbegin()->step() == run.steps.size()) {
-        if (Hash64(report.state()) != run.steps.back().state_hash()) problems_.push_back("state and hash do not fit");
+        if (Hash64(report.state()) != run.steps.back().state_hash())
+          problems_.push_back("state and hash do not fit");
         run.state = report.state();
       }
       v1::Committed committed;
@@ -321,7 +336,8 @@ class FakeCluster {
       if (latent.blob_digest().empty() && !latents_.contains(latent.key())) {
         const auto asker = workers_.find(from);
         if (asker == workers_.end()) return;
-        replies.push_back([session = asker->second->session, latent] { session->OnLatent(latent); });
+        replies.push_back(
+            [session = asker->second->session, latent] { session->OnLatent(latent); });
         return;
       }
       // The first result is everybody's.

@@ -1,9 +1,9 @@
 #include "tests/worker/session/fake_trainer.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <chrono>
-
-#include <fmt/format.h>
 
 #include "common/base/hash.h"
 #include "worker/session/blame.h"
@@ -27,12 +27,15 @@ absl::Status FakeTrainer::Prepare(const v1::Assignment& assignment) {
   for (const v1::RunAssignment& assigned : assignment.runs()) {
     if (model_ != assigned.spec().model().path()) ++model_loads;
     model_ = assigned.spec().model().path();
-    runs_.push_back({.spec = assigned.spec(), .fold = Sha256Hex(std::to_string(assigned.spec().training().seed()))});
-    if (const auto bad = options_.bad_runs.find(assigned.spec().name()); bad != options_.bad_runs.end()) {
+    runs_.push_back({.spec = assigned.spec(),
+                     .fold = Sha256Hex(std::to_string(assigned.spec().training().seed()))});
+    if (const auto bad = options_.bad_runs.find(assigned.spec().name());
+        bad != options_.bad_runs.end()) {
       runs_.clear();
       return session::BlameRun(bad->second, assigned.run_id());
     }
-    if (!assigned.committed_state().empty()) RETURN_IF_ERROR(LoadState(runs_.size() - 1, assigned.committed_state()));
+    if (!assigned.committed_state().empty())
+      RETURN_IF_ERROR(LoadState(runs_.size() - 1, assigned.committed_state()));
   }
   return absl::OkStatus();
 }
@@ -42,7 +45,8 @@ std::string FakeTrainer::LatentKey(const Place& place) const {
   const auto& samples = run.spec.data().samples();
   if (samples.empty()) return "";
   const uint64_t nth = run.step * MicrobatchesOf(run) + place.index;
-  return "key-" + samples[static_cast<int>(nth % static_cast<uint64_t>(samples.size()))].image_digest();
+  return "key-" +
+         samples[static_cast<int>(nth % static_cast<uint64_t>(samples.size()))].image_digest();
 }
 
 std::vector<std::string> FakeTrainer::MissingLatents(session::MicrobatchRange range) {
@@ -67,7 +71,8 @@ absl::StatusOr<std::string> FakeTrainer::EncodeLatent(std::string_view key) {
 }
 
 absl::Status FakeTrainer::SetLatent(std::string_view key, std::string_view bytes) {
-  if (bytes != "posterior of " + std::string(key)) return DataLoss(fmt::format("'{}' is no posterior of {}", bytes, key));
+  if (bytes != "posterior of " + std::string(key))
+    return DataLoss(fmt::format("'{}' is no posterior of {}", bytes, key));
   latents_[std::string(key)] = bytes;
   return absl::OkStatus();
 }
@@ -110,11 +115,15 @@ size_t FakeTrainer::PayloadSize(session::MicrobatchRange range) const {
 absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::MicrobatchRange range) {
   std::string payload;
   for (const Place& place : Cut(range)) {
-    const auto until = std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(options_.microbatch_time);
+    const auto until =
+        std::chrono::steady_clock::now() + absl::ToChronoMicroseconds(options_.microbatch_time);
     {
       MutexLock lock(mutex_);
-      while (!interrupted_ && options_.hangs_at != 0 && runs_[place.run].step + 1 >= options_.hangs_at) changed_.Wait(mutex_);
-      while (!interrupted_ && options_.microbatch_time > absl::ZeroDuration() && changed_.WaitUntil(mutex_, until)) {
+      while (!interrupted_ && options_.hangs_at != 0 &&
+             runs_[place.run].step + 1 >= options_.hangs_at)
+        changed_.Wait(mutex_);
+      while (!interrupted_ && options_.microbatch_time > absl::ZeroDuration() &&
+             changed_.WaitUntil(mutex_, until)) {
       }
       if (interrupted_) {
         interrupted_ = false;
@@ -128,7 +137,8 @@ absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::Microbatch
     }
     std::string bytes;
     while (bytes.size() < PayloadOf(run.spec)) {
-      bytes += Sha256Hex(fmt::format("{} {} {} {} {}", run.fold, run.step, run.spec.training().seed(), place.index, bytes.size()));
+      bytes += Sha256Hex(fmt::format("{} {} {} {} {}", run.fold, run.step,
+                                     run.spec.training().seed(), place.index, bytes.size()));
     }
     payload += bytes.substr(0, PayloadOf(run.spec));
   }
@@ -153,7 +163,8 @@ absl::StatusOr<std::vector<session::RunStep>> FakeTrainer::ApplyStep(std::string
     } else {
       ++run.step;
       run.fold = Sha256Hex(run.fold + std::string(mine));
-      if (const auto at = options_.corrupt_at.find(run.spec.name()); at != options_.corrupt_at.end() && at->second == run.step) {
+      if (const auto at = options_.corrupt_at.find(run.spec.name());
+          at != options_.corrupt_at.end() && at->second == run.step) {
         run.fold[0] = run.fold[0] == 'x' ? 'y' : 'x';
       }
       step.record.set_step(run.step);
@@ -186,7 +197,8 @@ std::string FakeTrainer::SaveState(size_t run) const {
 
 absl::Status FakeTrainer::LoadState(size_t run, std::string_view bytes) {
   v1::TrainState state;
-  if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) || state.blocks_size() != 1) {
+  if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size())) ||
+      state.blocks_size() != 1) {
     return InvalidArgument("this is no state");
   }
   runs_[run].step = state.step();
@@ -195,17 +207,21 @@ absl::Status FakeTrainer::LoadState(size_t run, std::string_view bytes) {
 }
 
 uint32_t FakeTrainer::ArtifactCount(size_t run) const {
-  return options_.artifacts_every > 0 && runs_[run].step % options_.artifacts_every == 0 ? options_.artifacts : 0;
+  return options_.artifacts_every > 0 && runs_[run].step % options_.artifacts_every == 0
+             ? options_.artifacts
+             : 0;
 }
 
 absl::StatusOr<session::Trainer::Artifact> FakeTrainer::MakeArtifact(size_t run, uint32_t index) {
-  if (!MissingLatentsOfArtifact(run, index).empty()) return Internal("an artifact before its posterior was set");
+  if (!MissingLatentsOfArtifact(run, index).empty())
+    return Internal("an artifact before its posterior was set");
   Artifact artifact;
   artifact.report.set_run_id(runs_[run].spec.name());
   artifact.report.set_step(runs_[run].step);
   artifact.report.set_kind(v1::ArtifactReport::KIND_PREVIEW);
   artifact.report.set_index(index);
-  artifact.bytes = fmt::format("preview {} of {} after {}", index, runs_[run].spec.name(), runs_[run].step);
+  artifact.bytes =
+      fmt::format("preview {} of {} after {}", index, runs_[run].spec.name(), runs_[run].step);
   return artifact;
 }
 
@@ -242,7 +258,8 @@ std::string FakeFinalState(const v1::RunSpec& spec, uint64_t steps) {
     for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()})) {
       if (!trainer.SetLatent(key, *trainer.EncodeLatent(key)).ok()) return "";
     }
-    if (!trainer.ApplyStep(*trainer.ComputeMicrobatches({0, trainer.MicrobatchCount()})).ok()) return "";
+    if (!trainer.ApplyStep(*trainer.ComputeMicrobatches({0, trainer.MicrobatchCount()})).ok())
+      return "";
   }
   return trainer.SaveState(0);
 }

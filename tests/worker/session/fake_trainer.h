@@ -32,8 +32,9 @@ struct FakeTrainerOptions {
   std::map<std::string, absl::Status> bad_runs;
 };
 
-/// A session::Trainer without a model: a run's state is a hash that folds every gathered payload in order, so any
-/// sample that is missing, doubled, out of order or computed from another state gives another final state.
+/// A session::Trainer without a model: a run's state is a hash that folds every gathered payload in
+/// order, so any sample that is missing, doubled, out of order or computed from another state gives
+/// another final state.
 class FakeTrainer : public session::Trainer {
  public:
   explicit FakeTrainer(FakeTrainerOptions options = {}) : options_(std::move(options)) {}

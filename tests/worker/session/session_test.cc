@@ -1,9 +1,9 @@
 #include "worker/session/session.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <random>
-
-#include <fmt/format.h>
 
 #include "tests/support/status_matchers.h"
 #include "tests/worker/session/fake_cluster.h"
@@ -42,7 +42,8 @@ TEST(SessionTest, AnyTeamSize_EndsWithTheSameState) {
 
 TEST(SessionTest, PictureIsEncodedOnceInTheTeam_WhenAStepFirstNeedsIt) {
   FakeCluster cluster;
-  // Three pictures, two a step: the second step needs the third and the first again, on the other rank.
+  // Three pictures, two a step: the second step needs the third and the first again, on the other
+  // rank.
   cluster.AddRun(FakeRunSpec("zesko", 3, 2));
   AddWorkers(cluster, 2);
   cluster.NewRoster(Names(2));
@@ -70,7 +71,8 @@ TEST(SessionTest, PicturesOfAnEarlierRun_AreNotEncodedAgain_ByOtherWorkers) {
   cluster.NewRoster({"w0"});
   ASSERT_TRUE(cluster.WaitCommitted("first", 3));
   cluster.AddRun(second);
-  cluster.SetLatentsAssigned(false);  // the coordinator assigns what the runs are known to use: nothing yet
+  cluster.SetLatentsAssigned(
+      false);  // the coordinator assigns what the runs are known to use: nothing yet
   cluster.NewRoster({"w1", "w2"});
   ASSERT_TRUE(cluster.WaitCommitted("second", 6));
   EXPECT_EQ(cluster.Book("second").state, FakeFinalState(second, 6));
@@ -82,9 +84,11 @@ TEST(SessionTest, CoordinatorAwayWhenAPictureIsNeeded_StepsGoOnWhenItIsBack) {
   FakeCluster cluster;
   cluster.AddRun(spec);
   AddWorkers(cluster, 2);
-  cluster.SetDeafToLatents(true);  // questions and results are lost, as on a stream that is about to break
+  cluster.SetDeafToLatents(
+      true);  // questions and results are lost, as on a stream that is about to break
   cluster.NewRoster(Names(2));
-  ASSERT_TRUE(cluster.WaitUntil([](FakeCluster& c) { return c.session("w0")->Progress().phase() == "encoding"; }));
+  ASSERT_TRUE(cluster.WaitUntil(
+      [](FakeCluster& c) { return c.session("w0")->Progress().phase() == "encoding"; }));
   cluster.SetAway(true);
   cluster.SetDeafToLatents(false);
   cluster.SetAway(false);
@@ -176,7 +180,8 @@ TEST(SessionTest, CoordinatorAway_KeepsStepping_AndReportsLater) {
   ASSERT_TRUE(cluster.WaitCommitted("zesko", 5));
   cluster.SetAway(true);
   ASSERT_TRUE(cluster.WaitUntil([](FakeCluster& c) {
-    return c.session("w0")->Progress().steps(0) == 100 && c.session("w1")->Progress().steps(0) == 100;
+    return c.session("w0")->Progress().steps(0) == 100 &&
+           c.session("w1")->Progress().steps(0) == 100;
   }));
   EXPECT_LT(cluster.Committed("zesko"), 100U);
   cluster.SetAway(false);
@@ -193,7 +198,8 @@ TEST(SessionTest, CoordinatorAwayAndPeerLost_WaitsWithModelAndState) {
   ASSERT_TRUE(cluster.WaitCommitted("zesko", 5));
   cluster.SetAway(true);
   cluster.Kill("w1");
-  ASSERT_TRUE(cluster.WaitUntil([](FakeCluster& c) { return c.session("w0")->Progress().phase() == "regrouping"; }));
+  ASSERT_TRUE(cluster.WaitUntil(
+      [](FakeCluster& c) { return c.session("w0")->Progress().phase() == "regrouping"; }));
   EXPECT_EQ(cluster.session("w0")->Held().team_id(), "team");
   cluster.SetAway(false);
   ASSERT_TRUE(cluster.WaitUntil([](FakeCluster& c) { return !c.peer_failures().empty(); }));
@@ -286,7 +292,8 @@ TEST(SessionTest, InputsThatCannotBeUsed_AreReported) {
 
 TEST(SessionTest, RunThatCannotBeUsed_FailsAlone_AndItsPackmatesGoOn) {
   const v1::RunSpec good = FakeRunSpec("good", 40, 3);
-  FakeCluster cluster({.bad_runs = {{"bad", DataLoss("the committed state does not fit its hash")}}});
+  FakeCluster cluster(
+      {.bad_runs = {{"bad", DataLoss("the committed state does not fit its hash")}}});
   cluster.AddRun(good);
   cluster.AddRun(FakeRunSpec("bad", 40, 2));
   AddWorkers(cluster, 2);
@@ -301,7 +308,8 @@ TEST(SessionTest, RunThatCannotBeUsed_FailsAlone_AndItsPackmatesGoOn) {
 }
 
 TEST(SessionTest, DamagedCommittedState_IsBlamedOnItsRun) {
-  // The second roster brings a state that nobody can read: regrouping keeps the model, so Prepare never sees it.
+  // The second roster brings a state that nobody can read: regrouping keeps the model, so Prepare
+  // never sees it.
   FakeCluster cluster({.microbatch_time = absl::Microseconds(300)});
   cluster.AddRun(FakeRunSpec("good", 5000, 2));
   cluster.AddRun(FakeRunSpec("bad", 5000, 2));
@@ -324,10 +332,11 @@ TEST(SessionTest, HungMember_IsToldFromThoseThatWaitForIt_AndTheyGoOnWithoutIt) 
   cluster.NewRoster(Names(2));
   const auto progress = [&](const char* id) { return cluster.session(id)->Progress(); };
   ASSERT_TRUE(cluster.WaitUntil([&](FakeCluster&) {
-    return progress("w0").waits_for() == v1::Heartbeat::WAITS_FOR_PEERS && progress("w1").steps_size() == 1 &&
-           progress("w1").steps(0) == 9;
+    return progress("w0").waits_for() == v1::Heartbeat::WAITS_FOR_PEERS &&
+           progress("w1").steps_size() == 1 && progress("w1").steps(0) == 9;
   }));
-  EXPECT_EQ(progress("w1").waits_for(), v1::Heartbeat::WAITS_FOR_NOTHING) << "it computes, or so it seems";
+  EXPECT_EQ(progress("w1").waits_for(), v1::Heartbeat::WAITS_FOR_NOTHING)
+      << "it computes, or so it seems";
   EXPECT_EQ(progress("w1").phase(), "stepping");
   const uint64_t stands_at = progress("w1").progress();
   cluster.NewRoster({"w0"});
@@ -373,7 +382,8 @@ TEST_P(SessionChaosTest, RandomDisturbances_EndWithTheUndisturbedState) {
   std::mt19937 random(GetParam());
   const v1::RunSpec a = FakeRunSpec("a", 250, 5);
   const v1::RunSpec b = FakeRunSpec("b", 200, 3);
-  FakeCluster cluster({.microbatch_time = absl::Microseconds(200), .artifacts_every = 50, .artifacts = 2});
+  FakeCluster cluster(
+      {.microbatch_time = absl::Microseconds(200), .artifacts_every = 50, .artifacts = 2});
   cluster.AddRun(a);
   cluster.AddRun(b);
   std::vector<std::string> members = Names(3);
@@ -384,7 +394,10 @@ TEST_P(SessionChaosTest, RandomDisturbances_EndWithTheUndisturbedState) {
   int team = 0;
   for (int i = 0; i < 40 && cluster.Committed("a") < 250; ++i) {
     const uint64_t reached = cluster.Committed("a") + random() % 8;
-    if (!away) cluster.WaitUntil([&](FakeCluster& c) { return c.Committed("a") >= std::min<uint64_t>(reached, 250) || c.Book("a").left; });
+    if (!away)
+      cluster.WaitUntil([&](FakeCluster& c) {
+        return c.Committed("a") >= std::min<uint64_t>(reached, 250) || c.Book("a").left;
+      });
     switch (random() % 6) {
       case 0: {
         const size_t victim = random() % members.size();
@@ -396,14 +409,9 @@ TEST_P(SessionChaosTest, RandomDisturbances_EndWithTheUndisturbedState) {
         away = !away;
         cluster.SetAway(away);
         break;
-      case 2:
-        cluster.Control("a", v1::ControlRequest::ACTION_PAUSE);
-        break;
-      case 3:
-        cluster.Control("b", v1::ControlRequest::ACTION_CHECKPOINT);
-        break;
-      default:
-        break;  // a new roster with the same members
+      case 2: cluster.Control("a", v1::ControlRequest::ACTION_PAUSE); break;
+      case 3: cluster.Control("b", v1::ControlRequest::ACTION_CHECKPOINT); break;
+      default: break;  // a new roster with the same members
     }
     if (members.empty() || (members.size() < 4 && random() % 3 == 0)) {
       members.push_back("w" + std::to_string(next++));
@@ -422,7 +430,8 @@ TEST_P(SessionChaosTest, RandomDisturbances_EndWithTheUndisturbedState) {
     }));
   }
   // A pause that was still on its way is a legitimate end of the disturbance: resume once more.
-  for (int again = 0; again < 3 && (cluster.Committed("a") < 250 || cluster.Committed("b") < 200); ++again) {
+  for (int again = 0; again < 3 && (cluster.Committed("a") < 250 || cluster.Committed("b") < 200);
+       ++again) {
     for (const char* run : {"a", "b"}) cluster.Resume(run);
     cluster.NewRoster(members, "again" + std::to_string(again));
     for (const char* run : {"a", "b"}) {

@@ -18,7 +18,8 @@ TEST(SetUpRuntime, Threads_AreSet) {
     ASSERT_OK(SetUpRuntime({.threads = threads}));
     EXPECT_EQ(at::get_num_threads(), threads);
   }
-  EXPECT_THAT(SetUpRuntime({.threads = 0}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("threads is 0")));
+  EXPECT_THAT(SetUpRuntime({.threads = 0}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("threads is 0")));
 }
 
 TEST(SetUpRuntime, Determinism_IsOn) {
@@ -42,8 +43,11 @@ TEST(SelectDevice, Cpu_IsThere) {
 }
 
 TEST(SelectDevice, UnknownWords_AreRefused) {
-  for (const char* name : {"", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda:128", "CPU"}) {
-    EXPECT_THAT(SelectDevice(name), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cuda:N"))) << name;
+  for (const char* name :
+       {"", "gpu", "cuda", "cuda:", "cuda:-1", "cuda:x", "cuda:1x", "cuda:128", "CPU"}) {
+    EXPECT_THAT(SelectDevice(name),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("cuda:N")))
+        << name;
   }
 }
 
@@ -51,7 +55,8 @@ TEST(SelectDevice, CudaThatIsNotHere_SaysWhy) {
   const auto device = SelectDevice("cuda:100");
   EXPECT_THAT(device, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("'cuda:100'")));
   if (!GetCapabilities().cuda) {
-    EXPECT_THAT(device, StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("this build has no CUDA")));
+    EXPECT_THAT(device, StatusIs(absl::StatusCode::kFailedPrecondition,
+                                 HasSubstr("this build has no CUDA")));
   }
 }
 

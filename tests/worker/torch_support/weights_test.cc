@@ -1,10 +1,10 @@
 #include "worker/torch_support/weights.h"
 
-#include <cstring>
-#include <numeric>
-
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
+
+#include <cstring>
+#include <numeric>
 
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
@@ -23,7 +23,8 @@ using ::testing::Not;
 
 constexpr c10::DeviceType kCpu = c10::DeviceType::CPU;
 
-// A file with "block.0.weight" [2, 3] = 0..5, "block.0.bias" [2] = 7, 8 and "block.position_ids" I64.
+// A file with "block.0.weight" [2, 3] = 0..5, "block.0.bias" [2] = 7, 8 and "block.position_ids"
+// I64.
 std::string WriteWeights(const ScopedDir& dir) {
   std::vector<float> weight(6), bias{7, 8};
   std::iota(weight.begin(), weight.end(), 0.f);
@@ -65,7 +66,10 @@ TEST(WeightMap, ReleasedPages_AreReadAgain) {
   std::vector<float> values(1 << 16);
   std::iota(values.begin(), values.end(), 0.f);
   const std::string path = dir.File("model.safetensors");
-  WriteFileOrDie(path, SerializeSafetensors({{"w", {TensorType::kFloat32, {1 << 16}, std::as_bytes(std::span(values))}}}, {}).value());
+  WriteFileOrDie(
+      path, SerializeSafetensors(
+                {{"w", {TensorType::kFloat32, {1 << 16}, std::as_bytes(std::span(values))}}}, {})
+                .value());
   ASSERT_OK_AND_ASSIGN(auto weights, WeightMap::Open(path));
   const at::Tensor before = weights->Take("w", {1 << 16}).clone();
   weights->Release(weights->Take("w", {1 << 16}));
@@ -85,19 +89,22 @@ TEST(WeightMap, EverythingWrong_IsReportedAtOnce) {
   EXPECT_FALSE((reader / 0).Get("weight", {3, 2}).defined());
   EXPECT_FALSE((reader / 1).Get("weight", {2, 3}).defined());
   EXPECT_FALSE(reader.Get("position_ids", {2}).defined());
-  EXPECT_THAT(weights->Finish({}),
-              StatusIs(absl::StatusCode::kInvalidArgument,
-                       AllOf(HasSubstr(path), HasSubstr("'block.0.weight' has shape [2, 3], but config.json implies [3, 2]"),
-                             HasSubstr("'block.1.weight' is missing (expected shape [2, 3])"),
-                             HasSubstr("'block.position_ids' is not a floating-point tensor"),
-                             HasSubstr("'block.0.bias' is there, but config.json has no such part"))));
+  EXPECT_THAT(
+      weights->Finish({}),
+      StatusIs(absl::StatusCode::kInvalidArgument,
+               AllOf(HasSubstr(path),
+                     HasSubstr("'block.0.weight' has shape [2, 3], but config.json implies [3, 2]"),
+                     HasSubstr("'block.1.weight' is missing (expected shape [2, 3])"),
+                     HasSubstr("'block.position_ids' is not a floating-point tensor"),
+                     HasSubstr("'block.0.bias' is there, but config.json has no such part"))));
 }
 
 TEST(WeightMap, ManyProblems_AreCutAtTen) {
   const auto weights = WeightMap::Of({}, "empty");
   for (int i = 0; i < 15; ++i) weights->Take("k" + std::to_string(i), {1});
-  EXPECT_THAT(weights->Finish({}), StatusIs(absl::StatusCode::kInvalidArgument,
-                                            AllOf(HasSubstr("'k9'"), Not(HasSubstr("'k10'")), HasSubstr("5 more"))));
+  EXPECT_THAT(weights->Finish({}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       AllOf(HasSubstr("'k9'"), Not(HasSubstr("'k10'")), HasSubstr("5 more"))));
   EXPECT_EQ(weights->asked().size(), 15u);
 }
 
@@ -110,15 +117,17 @@ TEST(TensorOver, MisalignedMemory_IsCopied) {
   alignas(8) std::byte bytes[20] = {};
   const float values[] = {1.5f, -2.5f};
   std::memcpy(bytes + 2, values, sizeof(values));
-  const at::Tensor tensor = TensorOver({TensorType::kFloat32, {2}, std::span(bytes).subspan(2, 8)}, nullptr);
+  const at::Tensor tensor =
+      TensorOver({TensorType::kFloat32, {2}, std::span(bytes).subspan(2, 8)}, nullptr);
   EXPECT_NE(tensor.const_data_ptr(), static_cast<const void*>(bytes + 2));
   EXPECT_EQ(tensor[1].item<float>(), -2.5f);
 }
 
 TEST(ViewOf, EveryType_ComesBack) {
-  for (const TensorType type : {TensorType::kBool, TensorType::kUint8, TensorType::kInt8, TensorType::kInt16,
-                                TensorType::kInt32, TensorType::kInt64, TensorType::kFloat16, TensorType::kBFloat16,
-                                TensorType::kFloat32, TensorType::kFloat64}) {
+  for (const TensorType type :
+       {TensorType::kBool, TensorType::kUint8, TensorType::kInt8, TensorType::kInt16,
+        TensorType::kInt32, TensorType::kInt64, TensorType::kFloat16, TensorType::kBFloat16,
+        TensorType::kFloat32, TensorType::kFloat64}) {
     const at::Tensor tensor = at::tensor({1, 0, 1}, at::kInt).to(ScalarTypeOf(type));
     ASSERT_OK_AND_ASSIGN(const TensorView view, ViewOf(tensor));
     EXPECT_EQ(view.type, type);

@@ -26,8 +26,8 @@ v1::Assignment AssignmentOf(const std::vector<v1::RunSpec>& specs);
 std::unique_ptr<session::Trainer> NewTrainer(const v1::Assignment& assignment,
                                              MemoryBlobStore& blobs);
 
-/// ComputeMicrobatches and MakeArtifact, with the posteriors they need, as a session does. Posteriors are
-/// encoded once per test program.
+/// ComputeMicrobatches and MakeArtifact, with the posteriors they need, as a session does.
+/// Posteriors are encoded once per test program.
 absl::StatusOr<std::string> Compute(session::Trainer& trainer, session::MicrobatchRange range);
 absl::StatusOr<session::Trainer::Artifact> MakeArtifact(session::Trainer& trainer, size_t run,
                                                         uint32_t index);

@@ -244,7 +244,8 @@ TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
 std::set<std::string> LatentsAskedFor(Trainer& trainer, int steps) {
   std::set<std::string> keys;
   for (int i = 0; i < steps; ++i) {
-    for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()})) keys.insert(key);
+    for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()}))
+      keys.insert(key);
     Step(trainer);
   }
   return keys;
@@ -313,7 +314,8 @@ TEST_F(PackTrainerTest, Flip_HasPosteriorsOfItsOwn) {
 
 TEST_F(PackTrainerTest, PictureThatCannotBeUsed_IsBlamedOnItsRun) {
   v1::RunSpec bad = OtherSpec();
-  for (v1::Sample& sample : *bad.mutable_data()->mutable_samples()) sample.set_image_digest(blobs_.Put("no picture").value());
+  for (v1::Sample& sample : *bad.mutable_data()->mutable_samples())
+    sample.set_image_digest(blobs_.Put("no picture").value());
   auto trainer = CreatePackTrainer({.blobs = &blobs_});
   ASSERT_OK(trainer);
   ASSERT_OK((*trainer)->Prepare(AssignmentOf({Spec(), bad})));
@@ -330,7 +332,8 @@ TEST_F(PackTrainerTest, ValidationAsksForEveryPicture) {
   spec.mutable_validation()->set_every_steps(1);
   auto trainer = Train({spec});
   Step(*trainer);
-  EXPECT_EQ(trainer->MissingLatentsOfArtifact(0, 0).size(), 2u) << "the step had four of the six pictures";
+  EXPECT_EQ(trainer->MissingLatentsOfArtifact(0, 0).size(), 2u)
+      << "the step had four of the six pictures";
 }
 
 TEST_F(PackTrainerTest, MissingPosterior_IsNamed) {

@@ -1,7 +1,6 @@
 #include "worker/torch_support/cuda/cuda_devices.h"
 
 #include <cuda_runtime_api.h>
-
 #include <fmt/format.h>
 
 #ifndef NEOLOG_WITH_CUDA
@@ -18,9 +17,11 @@ absl::StatusOr<int> CudaDeviceCount() {
   if (error != cudaSuccess) {
     cudaGetLastError();  // the runtime keeps the error until it is read
     return FailedPrecondition(
-        fmt::format("CUDA cannot be used here: {}; use \"cpu\" or install the driver", cudaGetErrorString(error)));
+        fmt::format("CUDA cannot be used here: {}; use \"cpu\" or install the driver",
+                    cudaGetErrorString(error)));
   }
-  if (count == 0) return FailedPrecondition("CUDA works, but this machine has no CUDA device; use \"cpu\"");
+  if (count == 0)
+    return FailedPrecondition("CUDA works, but this machine has no CUDA device; use \"cpu\"");
   return count;
 }
 

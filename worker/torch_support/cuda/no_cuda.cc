@@ -10,7 +10,8 @@ bool CompiledWithCuda() { return false; }
 
 absl::StatusOr<int> CudaDeviceCount() {
   return FailedPrecondition(
-      "this build has no CUDA; use \"cpu\", or configure with the 'cuda' preset after 'deploy/install-deps.sh --cuda'");
+      "this build has no CUDA; use \"cpu\", or configure with the 'cuda' preset after "
+      "'deploy/install-deps.sh --cuda'");
 }
 
 }  // namespace neolog::torch_support
