@@ -1,9 +1,14 @@
 #include "common/rpc/channel.h"
 
 #include <fmt/format.h>
+#include <grpc/support/log.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/server_credentials.h>
+
+#include <mutex>
+
+#include "common/base/log.h"
 
 namespace neolog {
 namespace {
@@ -24,12 +29,23 @@ absl::Status CheckAllowed(const Target& target, const TlsFiles& tls, std::string
   return absl::OkStatus();
 }
 
+// What gRPC prints as an error comes back as a status as well, and is said there in words.
+void QuietGrpc() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    gpr_set_log_function([](gpr_log_func_args* said) {
+      spdlog::debug("gRPC: {} ({}:{})", said->message, said->file, said->line);
+    });
+  });
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<grpc::Channel>> MakeChannel(const std::string& target,
                                                            const ChannelOptions& options) {
   ASSIGN_OR_RETURN(const Target parsed, ParseTarget(target));
   RETURN_IF_ERROR(CheckAllowed(parsed, options.tls, "connect to"));
+  QuietGrpc();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(options.max_message_bytes);
   arguments.SetMaxSendMessageSize(options.max_message_bytes);
@@ -52,6 +68,7 @@ absl::Status ConfigureServer(const std::vector<Target>& targets, const ServerOpt
   for (const Target& target : targets) {
     RETURN_IF_ERROR(CheckAllowed(target, options.tls, "listen on"));
   }
+  QuietGrpc();
   builder.SetMaxReceiveMessageSize(options.max_message_bytes);
   builder.SetMaxSendMessageSize(options.max_message_bytes);
   // Two servers on one port would split the calls between them without an error.

@@ -117,6 +117,27 @@ class MapBlobService : public v1::BlobService::Service {
   int chunks = 0;
 };
 
+TEST(ServerTest, PortInUse_IsSeenByTheCaller_AndGrpcSaysNothingOfItsOwn) {
+  ASSERT_OK_AND_ASSIGN(Target target, ParseTarget("127.0.0.1:0"));
+  MapBlobService service;
+  const auto start = [&](std::vector<int>& ports) {
+    grpc::ServerBuilder builder;
+    EXPECT_OK(ConfigureServer({target}, {}, builder, &ports));
+    builder.RegisterService(&service);
+    return builder.BuildAndStart();
+  };
+  std::vector<int> first, second;
+  const std::unique_ptr<grpc::Server> server = start(first);
+  ASSERT_NE(server, nullptr);
+  target.port = static_cast<uint16_t>(first.at(0));
+  ::testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
+  const std::unique_ptr<grpc::Server> other = start(second);
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(second.at(0), 0);
+}
+
 class GrpcBlobStoreTest : public ::testing::Test {
  protected:
   void SetUp() override {
