@@ -233,6 +233,8 @@ TEST_P(NeighbourInThePackTest, ChangesNothing) {
   // Runs that wait in the queue together are packed: a third one holds the workers until both are
   // there.
   cluster.Submit(cluster.DemoNeighbour("first", "wimbra", 2, 100000));
+  ASSERT_TRUE(
+      cluster.watch().WaitStep("first", 1));  // while it waits itself, it would be packed too
   std::vector<std::string> neighbour =
       cluster.DemoNeighbour("neighbour", "wimbra", 2, kNeighbourSteps);
   neighbour.insert(neighbour.end(), {"--set", "training.batch_size=3", "--set", "training.seed=9"});

@@ -89,6 +89,8 @@ TEST(TrainTest, AnotherRunInTheSamePack_ChangesNothing) {
   // there.
   cluster.Submit({cluster.RunFile("wimbra", kSteps), "--workers", "2", "--set", "name=first",
                   "--set", "training.steps=100000"});
+  ASSERT_TRUE(
+      cluster.watch().WaitStep("first", 1));  // while it waits itself, it would be packed too
   for (const char* word : {"wimbra", "zesko"})
     cluster.Submit({cluster.RunFile(word, kSteps), "--workers", "2"});
   const CommandResult stopped = cluster.Neolog({"stop", "first"});
