@@ -1,48 +1,19 @@
 #pragma once
 
-#include <cstddef>
-#include <cstdint>
 #include <map>
 #include <memory>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "common/base/status.h"
+#include "common/tensor_file/tensor_file.h"
 
 namespace neolog {
-
-/// Element types of a tensor file, as the safetensors format names them.
-enum class TensorType {
-  kBool,
-  kUint8,
-  kInt8,
-  kInt16,
-  kInt32,
-  kInt64,
-  kFloat16,
-  kBFloat16,
-  kFloat32,
-  kFloat64
-};
-
-/// Bytes of one element.
-size_t SizeOf(TensorType type);
-/// "F32", "BF16", … as in a safetensors header.
-std::string_view NameOf(TensorType type);
-
-/// A tensor in somebody else's memory: row-major, little-endian.
-struct TensorView {
-  TensorType type = TensorType::kFloat32;
-  std::vector<int64_t> shape;
-  std::span<const std::byte> data;
-};
 
 /// An open safetensors file, mapped into memory (read-only, private). Views stay valid while the
 /// object lives. Format: https://github.com/huggingface/safetensors ; a little-endian u64 with the
 /// header's length, a JSON header, raw data. Safe for use from any thread.
-class SafetensorsFile {
+class SafetensorsFile : public TensorFile {
  public:
   /// Opens and checks the whole header: size cap (100 MB, and never beyond the file), JSON depth,
   /// duplicate keys, known dtypes, size = dtype x shape without overflow, offsets in order, without
@@ -52,12 +23,6 @@ class SafetensorsFile {
   /// The same for bytes in memory, which must outlive the object. `name` is for messages.
   static absl::StatusOr<std::unique_ptr<SafetensorsFile>> Parse(std::string_view bytes,
                                                                 std::string_view name);
-
-  virtual ~SafetensorsFile() = default;
-  /// Tensors by name.
-  virtual const std::map<std::string, TensorView>& tensors() const = 0;
-  /// The `__metadata__` entries.
-  virtual const std::map<std::string, std::string>& metadata() const = 0;
 };
 
 /// The bytes of a safetensors file: metadata and tensors in name order, data aligned to eight
