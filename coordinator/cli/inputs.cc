@@ -74,7 +74,7 @@ class Checker {
       Report("model.path", ToStd(tokenizer.status().message()));
     }
     if (!problems.empty()) return;
-    spec().mutable_model()->set_text_width(facts.text_width);
+    spec().mutable_model()->add_text_widths(facts.text_width);
     const auto fingerprint = ModelFingerprint(path, facts.files, deps_.fingerprint_cache);
     if (fingerprint.ok()) {
       spec().mutable_model()->set_fingerprint(*fingerprint);
@@ -125,12 +125,14 @@ class Checker {
 
   absl::Status AddPicture(const std::string& path, const std::string& name, v1::DataSpec& data) {
     ASSIGN_OR_RETURN(const std::string bytes, deps_.fs->Read(path, kMaxImageBytes));
-    RETURN_IF_ERROR(DecodeImage(bytes, path));
+    ASSIGN_OR_RETURN(const Image image, DecodeImage(bytes, path));
     ASSIGN_OR_RETURN(const std::string caption, ReadCaption(path));
     v1::Sample& sample = *data.add_samples();
     sample.set_image_digest(Sha256Hex(bytes));
     sample.set_file_name(name);
     sample.set_caption(caption);
+    sample.set_width(static_cast<uint32_t>(image.width));
+    sample.set_height(static_cast<uint32_t>(image.height));
     inputs_.pictures.push_back({path, sample.image_digest()});
     return absl::OkStatus();
   }
@@ -185,9 +187,9 @@ class Checker {
       return Report("word.name", ToStd(status.message()));
     }
     if (!word.init_file().empty() && Readable("word.init_file") &&
-        spec().model().text_width() > 0) {
-      auto rows =
-          ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_width(), *deps_.fs);
+        spec().model().text_widths_size() > 0) {
+      auto rows = ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_widths(0),
+                                  *deps_.fs);
       if (rows.ok()) {
         word.set_initial_rows(*std::move(rows));
       } else {

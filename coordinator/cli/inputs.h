@@ -33,7 +33,7 @@ struct Inputs {
 };
 
 /// Checks a run's inputs and fills in what submission fills in: samples, templates, fingerprint,
-/// text_width and initial_rows. `config` must have been read without errors of its own; problems
+/// text_widths and initial_rows. `config` must have been read without errors of its own; problems
 /// are added to config.errors, each at the setting it is about, all of them in one go: model
 /// folder, pictures, word, prompts, init_file, log_dir.
 Inputs CheckInputs(config::ConfigResult& config, const InputDependencies& dependencies);

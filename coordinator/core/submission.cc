@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
@@ -104,7 +105,9 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
   want(spec.word_size() == 1,
        fmt::format("word: exactly one is trained in a run, not {}", spec.word_size()));
   want(!spec.model().fingerprint().empty(), "model.fingerprint: submission did not fill it in");
-  want(spec.model().text_width() > 0, "model.text_width: submission did not fill it in");
+  const auto& widths = spec.model().text_widths();
+  want(!widths.empty() && std::find(widths.begin(), widths.end(), 0u) == widths.end(),
+       "model.text_widths: submission did not fill them in");
   want(!spec.checkpoint().log_dir().empty(), "checkpoint.log_dir: is missing");
   want(spec.data().samples_size() > 0, "data.samples: there are no pictures");
   want(spec.data().prompts() == "captions" || spec.data().templates_size() > 0,
@@ -114,10 +117,11 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
          fmt::format("data.samples[{}].image_digest: is not 64 lower-case hex digits", i));
   }
   for (const v1::WordSpec& word : spec.word()) {
-    const size_t size = size_t{4} * word.vectors() * spec.model().text_width();
+    const size_t width = std::accumulate(widths.begin(), widths.end(), size_t{0});
+    const size_t size = sizeof(float) * word.vectors() * width;
     want(word.initial_rows().empty() || word.initial_rows().size() == size,
          fmt::format("word.initial_rows: {} bytes do not hold {} vectors of {} floats",
-                     word.initial_rows().size(), word.vectors(), spec.model().text_width()));
+                     word.initial_rows().size(), word.vectors(), width));
   }
   return problems;
 }

@@ -104,7 +104,7 @@ v1::RunSpec TeamCluster::Spec(const std::string& name, uint32_t steps, uint32_t 
                               uint32_t workers) const {
   v1::RunSpec spec = FakeRunSpec(name, steps, batch);
   spec.mutable_model()->set_fingerprint("fingerprint");
-  spec.mutable_model()->set_text_width(16);
+  spec.mutable_model()->add_text_widths(16);
   spec.mutable_data()->set_images("pictures");
   spec.mutable_data()->add_templates("a photo of zesko");
   spec.mutable_checkpoint()->set_log_dir(dir_.File("out-" + name));

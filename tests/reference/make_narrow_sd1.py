@@ -9,30 +9,23 @@ in the middle, a VAE of factor 8 with attention in the middle. Weights come from
 import json
 import pathlib
 import shutil
-import sys
-import tempfile
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "configs" / "demo"))
-
-import reference  # noqa: E402
-import seeded_weights  # noqa: E402
-import tokenizer as word_tokenizer  # noqa: E402
+import reference
+import seeded_weights
+from narrow import POSITIONS, ROOT, Inputs, build_tokenizer, train_case, twenty_steps, vae_cases
 
 GOLDEN = ROOT / "tests" / "golden" / "narrow_sd1"
 SEED = 20240501
-WORDS = "a photo of the thing on rendering picture".split()
-POSITIONS, WIDTH = 77, 32
+WIDTH = 32
 
 
 def build_model(folder: pathlib.Path):
     """Saves the model to `folder` in fp32 and returns its tokenizer."""
-    with tempfile.TemporaryDirectory() as scratch:
-        tokenizer = word_tokenizer.build(pathlib.Path(scratch), WORDS)
+    tokenizer = build_tokenizer()
     end = len(tokenizer) - 1
     text_encoder = CLIPTextModel(CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
@@ -56,54 +49,6 @@ def build_model(folder: pathlib.Path):
     shutil.rmtree(folder, ignore_errors=True)
     pipeline.save_pretrained(folder)
     return tokenizer
-
-
-class Inputs:
-    """Injected tensors of the cases, all drawn from one generator in order."""
-
-    def __init__(self, tokenizer):
-        self.tokenizer = tokenizer
-        self.generator = torch.Generator().manual_seed(SEED)
-
-    def normal(self, *shape: int, scale: float = 1.0) -> torch.Tensor:
-        return torch.randn(shape, generator=self.generator) * scale
-
-    def prompt(self, pieces: list[str | int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """ids and slots, each [T], of a prompt in which an integer r stands for learned row r; cut at T positions."""
-        ids, slots = [self.tokenizer.bos_token_id], [-1]
-        for piece in pieces:
-            if isinstance(piece, int):
-                ids.append(987_654_321 if piece % 2 else -5)  # ignored, whatever it is
-                slots.append(piece)
-            else:
-                plain = self.tokenizer(piece, add_special_tokens=False).input_ids
-                ids += plain
-                slots += [-1] * len(plain)
-        ids, slots = ids[:POSITIONS - 1], slots[:POSITIONS - 1]
-        padding = POSITIONS - len(ids)
-        return torch.tensor(ids + [self.tokenizer.eos_token_id] * padding), torch.tensor(slots + [-1] * padding)
-
-    def prompts(self, many: list[list[list[str | int]]]) -> dict[str, torch.Tensor]:
-        """input_ids and slots, each [S, B, T]."""
-        pairs = [[self.prompt(pieces) for pieces in batch] for batch in many]
-        return {name: torch.stack([torch.stack([pair[k] for pair in batch]) for batch in pairs])
-                for k, name in enumerate(("input_ids", "slots"))}
-
-    def train(self, prompts: list[list[list[str | int]]], rows: int, height: int = 8, width: int = 8) -> dict:
-        steps, batch = len(prompts), len(prompts[0])
-        timesteps = torch.randint(0, 1000, (steps, batch), generator=self.generator)
-        timesteps[0, 0], timesteps[-1, -1] = 0, 999
-        return {**self.prompts(prompts),
-                "latents": self.normal(steps, batch, 4, height, width),
-                "noise": self.normal(steps, batch, 4, height, width),
-                "timesteps": timesteps,
-                "rows": self.normal(rows, WIDTH, scale=0.4)}
-
-
-def train_case(steps: int, accumulation: int = 1, **changes) -> dict:
-    case = dict(kind="train", lr=[5e-3] * (steps // accumulation), beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=1e-2,
-                grad_accumulation=accumulation, prediction="auto")
-    return {**case, **changes}
 
 
 def train_cases(inputs: Inputs) -> dict[str, tuple[dict, dict]]:
@@ -130,18 +75,8 @@ def train_cases(inputs: Inputs) -> dict[str, tuple[dict, dict]]:
     cases["train_step_list"] = (train_case(6, lr="1e-2:2, 5e-3:4, 0.001", eps=1e-4),
                                 inputs.train([[["a photo of a", 0]]] * 6, rows=1))
 
-    long = [[["a photo of a", 0, 1, 2], ["the", 0, 1, 2, "on", 0, 1, 2]],
-            [["a rendering of the", 0, 1, 2], [2, 2, "thing", 1]]] * 20
-    rates = [round(1e-2 * min(1, (k + 1) / 4) * (1 - k / 25), 8) for k in range(20)]
-    cases["train_20_steps"] = (train_case(40, accumulation=2, lr=rates, eps=1e-4), inputs.train(long, rows=3))
+    cases["train_20_steps"] = twenty_steps(inputs, accumulation=2)
     return cases
-
-
-def vae_cases(inputs: Inputs) -> dict[str, tuple[dict, dict]]:
-    return {
-        "vae_encode": ({"kind": "vae_encode"}, {"pixels": inputs.normal(2, 3, 64, 48, scale=0.5).clamp(-1, 1)}),
-        "vae_decode": ({"kind": "vae_decode"}, {"latents": inputs.normal(2, 4, 8, 6)}),
-    }
 
 
 def sample_cases(inputs: Inputs) -> dict[str, tuple[dict, dict]]:
@@ -149,11 +84,8 @@ def sample_cases(inputs: Inputs) -> dict[str, tuple[dict, dict]]:
     for name, changes in {
             "ddim": dict(sampler="ddim"), "ddim_eta": dict(sampler="ddim", eta=0.5),
             "euler_a": dict(sampler="euler_a"), "euler_a_eta": dict(sampler="euler_a", eta=0.6)}.items():
-        steps = 10
-        (negative, no_slots), (prompt, slots) = inputs.prompt(["the picture"]), inputs.prompt(["a photo of a", 0, 1])
-        tensors = {"input_ids": torch.stack([negative, prompt]), "slots": torch.stack([no_slots, slots]),
-                   "rows": inputs.normal(2, WIDTH, scale=0.4), "noise": inputs.normal(1 + steps, 4, 8, 8)}
-        cases[f"sample_{name}"] = (dict(kind="sample", steps=steps, cfg=3.0, **changes), tensors)
+        cases[f"sample_{name}"] = (dict(kind="sample", steps=10, cfg=3.0, **changes),
+                                   inputs.sample(["the picture"], ["a photo of a", 0, 1], rows=2, steps=10))
     # No learned rows at all: K = 0.
     case, tensors = cases["sample_ddim"]
     plain = torch.stack([inputs.prompt([""])[0], inputs.prompt(["a photo of the thing"])[0]])
@@ -169,7 +101,7 @@ def main():
     for old in GOLDEN.glob("*.safetensors"):
         old.unlink()
     tokenizer = build_model(GOLDEN / "model")
-    inputs = Inputs(tokenizer)
+    inputs = Inputs(tokenizer, SEED, [WIDTH], [tokenizer.eos_token_id])
     reference.write_goldens(GOLDEN, GOLDEN / "model",
                             {**train_cases(inputs), **vae_cases(inputs), **sample_cases(inputs)})
     size = sum(f.stat().st_size for f in GOLDEN.rglob("*") if f.is_file())

@@ -1,20 +1,58 @@
 #include "worker/dataset/prompts.h"
 
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+
+#include <filesystem>
+
 #include "common/text/prompts.h"
+#include "worker/diffusion/rows.h"
 
 namespace neolog::dataset {
 
-absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizer& tokenizer, std::string_view text,
+absl::StatusOr<Tokenizers> LoadTokenizers(const std::string& model_path) {
+  Tokenizers tokenizers;
+  ASSIGN_OR_RETURN(tokenizers.emplace_back(), Tokenizer::FromFolder(model_path));
+  const std::filesystem::path second = std::filesystem::path(model_path) / "tokenizer_2";
+  std::error_code error;
+  if (std::filesystem::is_directory(second, error)) {
+    ASSIGN_OR_RETURN(tokenizers.emplace_back(), Tokenizer::FromFolder(second.string()));
+  }
+  return tokenizers;
+}
+
+absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizers& tokenizers, std::string_view text,
                                            const LearnedWord& word, int64_t positions) {
   std::vector<LearnedWord> words;
   if (!word.name.empty()) words.push_back(word);
-  ASSIGN_OR_RETURN(SplicedPrompt spliced, SplicePrompt(tokenizer, text, words, positions));
-  return EncodedPrompt{std::string(text), std::move(spliced.input_ids), std::move(spliced.slots)};
+  EncodedPrompt prompt{std::string(text), {}};
+  for (const std::unique_ptr<Tokenizer>& tokenizer : tokenizers) {
+    ASSIGN_OR_RETURN(SplicedPrompt spliced, SplicePrompt(*tokenizer, text, words, positions));
+    prompt.encoders.push_back({std::move(spliced.input_ids), std::move(spliced.slots)});
+  }
+  return prompt;
 }
 
-absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizer& tokenizer,
+std::vector<diffusion::TextInput> TextInputsOf(const std::vector<const EncodedPrompt*>& prompts,
+                                               const at::Tensor& flat_rows,
+                                               const std::vector<int64_t>& widths) {
+  const std::vector<at::Tensor> rows = diffusion::RowBlocks(flat_rows, widths);
+  std::vector<diffusion::TextInput> inputs;
+  for (size_t encoder = 0; encoder < rows.size(); ++encoder) {
+    std::vector<at::Tensor> ids, slots;
+    for (const EncodedPrompt* prompt : prompts) {
+      ids.push_back(at::tensor(at::ArrayRef<int64_t>(prompt->encoders.at(encoder).ids), at::kLong));
+      slots.push_back(
+          at::tensor(at::ArrayRef<int64_t>(prompt->encoders.at(encoder).slots), at::kLong));
+    }
+    inputs.push_back({at::stack(ids), at::stack(slots), rows[encoder]});
+  }
+  return inputs;
+}
+
+absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizers& tokenizers,
                                         int64_t positions) {
-  Prompts prompts(spec, tokenizer, positions);
+  Prompts prompts(spec, tokenizers, positions);
   const v1::DataSpec& data = spec.data();
   std::vector<std::string> texts;
   for (int prompt = 0; prompt == 0 || prompt < data.templates_size(); ++prompt) {
@@ -23,7 +61,7 @@ absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizer
       texts.push_back(prompts.TextOf(static_cast<uint32_t>(prompt), static_cast<uint32_t>(image)));
     }
   }
-  RETURN_IF_ERROR(CheckPrompts(tokenizer, texts, prompts.word_, positions));
+  RETURN_IF_ERROR(CheckPrompts(*tokenizers[0], texts, prompts.word_, positions));
   return prompts;
 }
 
@@ -47,7 +85,7 @@ const EncodedPrompt& Prompts::Of(uint32_t prompt, uint32_t image) {
 }
 
 absl::StatusOr<EncodedPrompt> Prompts::Encode(std::string_view text) const {
-  return EncodePrompt(*tokenizer_, text, word_, positions_);
+  return EncodePrompt(*tokenizers_, text, word_, positions_);
 }
 
 std::vector<int64_t> InitialTokens(const Tokenizer& tokenizer, std::string_view text) {

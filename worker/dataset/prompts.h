@@ -1,7 +1,10 @@
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,28 +14,47 @@
 #include "common/text/splice.h"
 #include "common/text/tokenizer.h"
 #include "neolog/v1/run_spec.pb.h"
+#include "worker/diffusion/model.h"
 
 namespace neolog::dataset {
 
-/// A prompt as the text encoder takes it, and its text.
-struct EncodedPrompt {
-  std::string text;
-  /// T ids and slots, as SplicedPrompt explains them.
+/// A model's tokenizers, one a text encoder: SDXL's two have one vocabulary, but fill prompts up
+/// with different tokens.
+using Tokenizers = std::vector<std::unique_ptr<Tokenizer>>;
+
+/// The tokenizers of a diffusers folder: tokenizer/ and, where there is one, tokenizer_2/. Errors
+/// as Tokenizer::FromFolder.
+absl::StatusOr<Tokenizers> LoadTokenizers(const std::string& model_path);
+
+/// A prompt as one text encoder takes it: T ids and slots, as SplicedPrompt explains them.
+struct EncodedText {
   std::vector<int64_t> ids;
   std::vector<int64_t> slots;
 };
 
+/// A prompt as each text encoder takes it, and its text.
+struct EncodedPrompt {
+  std::string text;
+  std::vector<EncodedText> encoders;
+};
+
 /// Splices the word's rows into `text`; an empty `word.name` means no word: then every token is an
 /// ordinary one. Errors as SplicePrompt.
-absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizer& tokenizer, std::string_view text,
+absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizers& tokenizers, std::string_view text,
                                            const LearnedWord& word, int64_t positions);
+
+/// `prompts`, one a sample, as the text encoders of a model with `widths` read them. `flat_rows`
+/// [F] or [B, F] holds every encoder's rows (diffusion::RowBlocks).
+std::vector<diffusion::TextInput> TextInputsOf(const std::vector<const EncodedPrompt*>& prompts,
+                                               const at::Tensor& flat_rows,
+                                               const std::vector<int64_t>& widths);
 
 /// The prompts of a run, each encoded once, when it is first asked for. One thread.
 class Prompts {
  public:
-  /// `tokenizer` must outlive the object. InvalidArgument when the run has no prompts, the word
+  /// `tokenizers` must outlive the object. InvalidArgument when the run has no prompts, the word
   /// stands in none of them (nothing would be learned), or one is too long for the word's rows.
-  static absl::StatusOr<Prompts> Create(const v1::RunSpec& spec, const Tokenizer& tokenizer,
+  static absl::StatusOr<Prompts> Create(const v1::RunSpec& spec, const Tokenizers& tokenizers,
                                         int64_t positions);
 
   /// Template `prompt` filled in for picture `image`, or the picture's caption when the run has no
@@ -43,17 +65,17 @@ class Prompts {
   absl::StatusOr<EncodedPrompt> Encode(std::string_view text) const;
 
  private:
-  Prompts(const v1::RunSpec& spec, const Tokenizer& tokenizer, int64_t positions)
+  Prompts(const v1::RunSpec& spec, const Tokenizers& tokenizers, int64_t positions)
       : spec_(spec),
         word_{spec.word(0).name(), spec.word(0).vectors()},
-        tokenizer_(&tokenizer),
+        tokenizers_(&tokenizers),
         positions_(positions) {}
 
   std::string TextOf(uint32_t prompt, uint32_t image) const;
 
   v1::RunSpec spec_;
   LearnedWord word_;
-  const Tokenizer* tokenizer_;
+  const Tokenizers* tokenizers_;
   int64_t positions_;
   std::map<std::pair<uint32_t, uint32_t>, EncodedPrompt> encoded_;
 };

@@ -198,6 +198,9 @@ absl::StatusOr<ClipConfig> ParseClipConfig(const std::string& json, const std::s
     c.bos_token_id = c.vocab_size - 2;
     c.eos_token_id = c.vocab_size - 1;
   }
+  const std::vector<std::string> architectures = reader.Texts("architectures", {"CLIPTextModel"});
+  if (architectures.front() == "CLIPTextModelWithProjection")
+    c.projection_dim = reader.Int("projection_dim", 512);
   if (c.hidden_size % c.num_attention_heads != 0) {
     reader.Error("hidden_size", fmt::format("is {}, which num_attention_heads {} does not divide",
                                             c.hidden_size, c.num_attention_heads));
@@ -210,12 +213,11 @@ absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::s
   Reader reader(json, name);
   UNetConfig c;
   reader.Only("_class_name", {"UNet2DConditionModel"});
-  // Parts of UNet2DConditionModel that no SD 1.x or 2.x model has.
+  // Parts of UNet2DConditionModel that no SD model has.
   for (const char* key :
-       {"addition_embed_type", "class_embed_type", "num_class_embeds", "encoder_hid_dim",
-        "encoder_hid_dim_type", "time_cond_proj_dim", "time_embedding_act_fn", "timestep_post_act",
-        "time_embedding_dim", "cross_attention_norm", "reverse_transformer_layers_per_block",
-        "num_attention_heads"}) {
+       {"class_embed_type", "num_class_embeds", "encoder_hid_dim", "encoder_hid_dim_type",
+        "time_cond_proj_dim", "time_embedding_act_fn", "timestep_post_act", "time_embedding_dim",
+        "cross_attention_norm", "reverse_transformer_layers_per_block", "num_attention_heads"}) {
     reader.Only(key, {});
   }
   for (const char* key :
@@ -274,6 +276,15 @@ absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::s
   c.freq_shift = reader.Number("freq_shift", c.freq_shift, 0, 1);
   c.downsample_padding = reader.Int("downsample_padding", c.downsample_padding, 0, 1);
   c.use_linear_projection = reader.Bool("use_linear_projection", c.use_linear_projection);
+  reader.Only("addition_embed_type", {"text_time"});
+  if (reader.Find("addition_embed_type") != nullptr) {
+    c.addition_time_embed_dim = reader.Int("addition_time_embed_dim", std::nullopt, 2);
+    c.projection_class_embeddings_input_dim =
+        reader.Int("projection_class_embeddings_input_dim", std::nullopt);
+    if (c.addition_time_embed_dim % 2 != 0)
+      reader.Error("addition_time_embed_dim",
+                   fmt::format("is {}; expected an even number", c.addition_time_embed_dim));
+  }
 
   CheckGroups(reader, c.block_out_channels, c.norm_num_groups);
   for (size_t i = 0; i < blocks && i < c.block_out_channels.size(); ++i) {

@@ -23,6 +23,8 @@ struct ClipConfig {
   Activation hidden_act = Activation::kQuickGelu;
   int64_t bos_token_id = 0;
   int64_t eos_token_id = 0;
+  /// Width of the pooled output (text_projection); 0 when the encoder has none.
+  int64_t projection_dim = 0;
 };
 
 /// unet/config.json of a UNet2DConditionModel. Per-block values are lists of one entry a down
@@ -45,6 +47,11 @@ struct UNetConfig {
   double freq_shift = 0;
   int64_t downsample_padding = 1;
   bool use_linear_projection = false;
+  /// SDXL: besides the timestep, the UNet is conditioned on pooled text and on six sizes, each
+  /// embedded to this width (addition_embed_type "text_time"); 0: it is not.
+  int64_t addition_time_embed_dim = 0;
+  /// Width of pooled text and embedded sizes together.
+  int64_t projection_class_embeddings_input_dim = 0;
 };
 
 /// vae/config.json of an AutoencoderKL.
@@ -84,6 +91,9 @@ struct SchedulerConfig {
 /// every key that is missing, of the wrong type or of a value that this program does not support,
 /// with what is supported. Keys that nothing here depends on are ignored; absent keys have the
 /// defaults of diffusers 0.36 and transformers 4.57.
+///
+/// A text encoder has a pooled output (projection_dim is set) when its `architectures` say
+/// CLIPTextModelWithProjection.
 absl::StatusOr<ClipConfig> ParseClipConfig(const std::string& json, const std::string& name);
 absl::StatusOr<UNetConfig> ParseUNetConfig(const std::string& json, const std::string& name);
 absl::StatusOr<VaeConfig> ParseVaeConfig(const std::string& json, const std::string& name);

@@ -1,6 +1,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 
 #include <cmath>
@@ -29,6 +31,7 @@ using torch_support::CallTorch;
 using torch_support::WeightMap;
 
 constexpr uintmax_t kMaxConfigBytes = 16 << 20;
+constexpr int64_t kTimeIds = 6;  // sizes that SDXL is conditioned on
 
 at::ScalarType TypeOf(Precision precision) {
   switch (precision) {
@@ -96,9 +99,47 @@ absl::Status ReadSpecialTokens(const fs::path& vocab, ModelInfo& info) {
   return absl::OkStatus();
 }
 
+// The UNet takes what the text encoders give.
+absl::Status CheckConditioning(const UNetConfig& unet, const std::vector<ClipConfig>& clips,
+                               const std::string& name) {
+  int64_t hidden = 0;
+  for (const ClipConfig& clip : clips) hidden += clip.hidden_size;
+  if (unet.cross_attention_dim != hidden) {
+    return InvalidArgument(
+        fmt::format("'{}': 'cross_attention_dim' is {}, but the text encoder's 'hidden_size' is {}",
+                    name, unet.cross_attention_dim, hidden));
+  }
+  for (const ClipConfig& clip : clips) {
+    if (clip.vocab_size != clips[0].vocab_size ||
+        clip.max_position_embeddings != clips[0].max_position_embeddings) {
+      return InvalidArgument(fmt::format(
+          "'{}': the two text encoders differ in vocabulary or positions ({} and {}, {} "
+          "and {})",
+          name, clips[0].vocab_size, clip.vocab_size, clips[0].max_position_embeddings,
+          clip.max_position_embeddings));
+    }
+  }
+  const int64_t sizes = kTimeIds * unet.addition_time_embed_dim;
+  const int64_t pooled = clips.size() > 1 ? clips.back().projection_dim : 0;
+  if (clips.size() > 1 && pooled == 0) {
+    return InvalidArgument(
+        fmt::format("'{}': the second text encoder has no pooled output; expected a "
+                    "CLIPTextModelWithProjection",
+                    name));
+  }
+  if (unet.projection_class_embeddings_input_dim != (pooled == 0 ? 0 : pooled + sizes)) {
+    return InvalidArgument(fmt::format(
+        "'{}': 'projection_class_embeddings_input_dim' is {}, but the text encoders and "
+        "{} sizes of width {} give {}{}",
+        name, unet.projection_class_embeddings_input_dim, kTimeIds, unet.addition_time_embed_dim,
+        pooled == 0 ? 0 : pooled + sizes, pooled == 0 ? " (SDXL's refiner is not supported)" : ""));
+  }
+  return absl::OkStatus();
+}
+
 struct Parts {
   ModelInfo info;
-  std::optional<ClipTextEncoder> text_encoder;
+  std::vector<ClipTextEncoder> text_encoders;
   std::optional<UNet> unet;
   std::optional<Vae> vae;
   at::ScalarType compute = at::kFloat, vae_type = at::kFloat;
@@ -112,17 +153,28 @@ class FolderModel : public Model {
 
   const ModelInfo& info() const override { return parts_.info; }
 
-  at::Tensor TokenEmbeddings(const std::vector<int64_t>& ids) const override {
-    return parts_.text_encoder->Embed(at::tensor(at::ArrayRef<int64_t>(ids), at::kLong)).cpu();
+  at::Tensor TokenEmbeddings(size_t encoder, const std::vector<int64_t>& ids) const override {
+    return parts_.text_encoders.at(encoder)
+        .Embed(at::tensor(at::ArrayRef<int64_t>(ids), at::kLong))
+        .cpu();
   }
 
-  at::Tensor EncodeText(const at::Tensor& input_ids, const at::Tensor& slots,
-                        const at::Tensor& rows) const override {
-    return parts_.text_encoder->forward(input_ids, slots, rows).to(parts_.compute);
+  Conditioning EncodeText(at::ArrayRef<TextInput> inputs) const override {
+    TORCH_CHECK(inputs.size() == parts_.text_encoders.size(), "the model has ",
+                parts_.text_encoders.size(), " text encoders; got input for ", inputs.size());
+    Conditioning result;
+    std::vector<at::Tensor> hidden;
+    for (size_t i = 0; i < inputs.size(); ++i) {
+      TextFeatures features = parts_.text_encoders[i].forward(inputs[i], parts_.info.end_token);
+      hidden.push_back(features.hidden.to(parts_.compute));
+      if (features.pooled.defined()) result.pooled = features.pooled.to(parts_.compute);
+    }
+    result.hidden = hidden.size() == 1 ? hidden[0] : at::cat(hidden, -1);
+    return result;
   }
 
   at::Tensor PredictNoise(const at::Tensor& latents, const at::Tensor& timesteps,
-                          const at::Tensor& text) const override {
+                          const Conditioning& text) const override {
     return parts_.unet->forward(In(latents, parts_.compute), timesteps.to(parts_.device), text)
         .to(at::kFloat);
   }
@@ -178,14 +230,24 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
   const std::string pipeline = index.contains("_class_name") && index["_class_name"].is_string()
                                    ? index["_class_name"].get<std::string>()
                                    : std::string("none");
-  if (pipeline.rfind("StableDiffusion", 0) != 0 || pipeline.rfind("StableDiffusionXL", 0) == 0 ||
-      pipeline.rfind("StableDiffusion3", 0) == 0) {
+  const bool xl = pipeline.rfind("StableDiffusionXL", 0) == 0;
+  if (pipeline.rfind("StableDiffusion", 0) != 0 || pipeline.rfind("StableDiffusion3", 0) == 0) {
     return InvalidArgument(fmt::format(
-        "'{}': '_class_name' is {}; supported: StableDiffusionPipeline (SD 1.x and 2.x)",
+        "'{}': '_class_name' is {}; supported: StableDiffusionPipeline (SD 1.x and 2.x) and "
+        "StableDiffusionXLPipeline",
         name("model_index.json"), pipeline));
   }
-  ASSIGN_OR_RETURN(text, config_text("text_encoder/config.json"));
-  ASSIGN_OR_RETURN(const ClipConfig clip, ParseClipConfig(text, name("text_encoder/config.json")));
+  std::vector<std::string> encoders = {"text_encoder"};
+  if (xl) encoders.push_back("text_encoder_2");
+  std::vector<ClipConfig> clips;
+  for (const std::string& encoder : encoders) {
+    const std::string file = encoder + "/config.json";
+    ASSIGN_OR_RETURN(text, config_text(file.c_str()));
+    ASSIGN_OR_RETURN(ClipConfig clip, ParseClipConfig(text, name(file.c_str())));
+    // The pooled output of SDXL is the second encoder's; whoever else has one does not use it.
+    if (encoder == "text_encoder") clip.projection_dim = 0;
+    clips.push_back(clip);
+  }
   ASSIGN_OR_RETURN(text, config_text("unet/config.json"));
   ASSIGN_OR_RETURN(const UNetConfig unet, ParseUNetConfig(text, name("unet/config.json")));
   ASSIGN_OR_RETURN(text, config_text("vae/config.json"));
@@ -193,11 +255,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
   ASSIGN_OR_RETURN(text, config_text("scheduler/scheduler_config.json"));
   ASSIGN_OR_RETURN(const SchedulerConfig scheduler,
                    ParseSchedulerConfig(text, name("scheduler/scheduler_config.json")));
-  if (unet.cross_attention_dim != clip.hidden_size) {
-    return InvalidArgument(
-        fmt::format("'{}': 'cross_attention_dim' is {}, but the text encoder's 'hidden_size' is {}",
-                    name("unet/config.json"), unet.cross_attention_dim, clip.hidden_size));
-  }
+  RETURN_IF_ERROR(CheckConditioning(unet, clips, name("unet/config.json")));
   if (unet.in_channels != vae.latent_channels || unet.out_channels != vae.latent_channels) {
     return InvalidArgument(fmt::format(
         "'{}': 'in_channels' is {} and 'out_channels' is {}, but the VAE has {} 'latent_channels' "
@@ -206,11 +264,13 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
         name("unet/config.json"), unet.in_channels, unet.out_channels, vae.latent_channels));
   }
 
-  parts.info.text_width = clip.hidden_size;
-  parts.info.text_positions = clip.max_position_embeddings;
-  parts.info.vocabulary = clip.vocab_size;
-  parts.info.start_token = clip.bos_token_id;
-  parts.info.end_token = clip.eos_token_id;
+  for (const ClipConfig& clip : clips) parts.info.text_widths.push_back(clip.hidden_size);
+  parts.info.text_positions = clips[0].max_position_embeddings;
+  parts.info.vocabulary = clips[0].vocab_size;
+  parts.info.start_token = clips[0].bos_token_id;
+  parts.info.end_token = clips[0].eos_token_id;
+  parts.info.size_conditioning = xl;
+  parts.info.pooled_width = clips.back().projection_dim;
   RETURN_IF_ERROR(ReadSpecialTokens(root / "tokenizer" / "vocab.json", parts.info));
   parts.info.latent_channels = vae.latent_channels;
   parts.info.latent_factor = vae.Factor();
@@ -221,7 +281,10 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
   parts.info.noise_schedule = scheduler.noise_schedule;
 
   // All files are looked for before any is read: what is missing is said at once.
-  ASSIGN_OR_RETURN(const std::string clip_file, WeightsFile(root / "text_encoder", "model"));
+  std::vector<std::string> clip_files;
+  for (const std::string& encoder : encoders) {
+    ASSIGN_OR_RETURN(clip_files.emplace_back(), WeightsFile(root / encoder, "model"));
+  }
   ASSIGN_OR_RETURN(const std::string unet_file,
                    WeightsFile(root / "unet", "diffusion_pytorch_model"));
   ASSIGN_OR_RETURN(const std::string vae_file,
@@ -229,10 +292,13 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
 
   RETURN_IF_ERROR(CallTorch(fmt::format("loading model '{}'", path), [&]() -> absl::Status {
     const at::NoGradGuard no_grad;
-    // The text encoder stays in fp32: the rows are learned through it, and it is 1.5 % of a step.
-    ASSIGN_OR_RETURN(const auto clip_weights, WeightMap::Open(clip_file));
-    parts.text_encoder.emplace(WeightReader(*clip_weights, at::kFloat, parts.device), clip);
-    RETURN_IF_ERROR(clip_weights->Finish({"embeddings.position_ids", "text_projection.weight"}));
+    // Text encoders stay in fp32: the rows are learned through them, and they are 1.5 % of a step.
+    for (size_t i = 0; i < clips.size(); ++i) {
+      ASSIGN_OR_RETURN(const auto weights, WeightMap::Open(clip_files[i]));
+      parts.text_encoders.emplace_back(WeightReader(*weights, at::kFloat, parts.device), clips[i],
+                                       xl ? HiddenStates::kPenultimate : HiddenStates::kFinal);
+      RETURN_IF_ERROR(weights->Finish({"embeddings.position_ids", "text_projection.weight"}));
+    }
 
     ASSIGN_OR_RETURN(const auto unet_weights, WeightMap::Open(unet_file));
     parts.unet.emplace(WeightReader(*unet_weights, parts.compute, parts.device), unet,

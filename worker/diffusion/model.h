@@ -33,7 +33,8 @@ enum class PredictionType { kEpsilon, kVPrediction };
 
 /// Sizes, all read from config.json files and weight shapes.
 struct ModelInfo {
-  int64_t text_width = 0;      // D: width of token embeddings
+  /// D of each text encoder, the width of its token embeddings: one, or two for SDXL.
+  std::vector<int64_t> text_widths;
   int64_t text_positions = 0;  // T: 77
   int64_t vocabulary = 0;
   int64_t start_token = 0;
@@ -44,9 +45,32 @@ struct ModelInfo {
   double scaling_factor = 0.18215;
   PredictionType prediction = PredictionType::kEpsilon;
   NoiseScheduleConfig noise_schedule;  // for samplers; training uses AlphasCumprod
+  /// Whether the UNet is conditioned on pooled text and on sizes too (SDXL).
+  bool size_conditioning = false;
+  /// Width of the pooled text; 0 without.
+  int64_t pooled_width = 0;
 };
 
-/// A frozen Stable Diffusion 1.x model. No weight requires a gradient; the only gradient that flows
+/// Prompts as one text encoder reads them. A slot of -1 keeps the ordinary token, r >= 0 puts
+/// learned row r there and the id is ignored.
+struct TextInput {
+  at::Tensor input_ids;  // [B, T] int64
+  at::Tensor slots;      // [B, T] int64
+  /// [K, D] float32 shared by the batch, or [B, K, D] float32 with a copy per sample; gradients
+  /// flow to it when it requires them.
+  at::Tensor rows;
+};
+
+/// What the UNet is conditioned on, in the compute dtype.
+struct Conditioning {
+  at::Tensor hidden;  // [B, T, C]: the encoders' hidden states side by side
+  at::Tensor pooled;  // [B, C2]; undefined without size conditioning
+  /// [B, 6] int64: height and width of the picture as it was, top and left of the crop, height and
+  /// width that are aimed at. Set by the caller where the model has size conditioning.
+  at::Tensor time_ids;
+};
+
+/// A frozen Stable Diffusion model. No weight requires a gradient; the only gradient that flows
 /// is to `rows`. Calls are not thread-safe. Errors of libtorch (shapes, out of memory) come back as
 /// Status at the one door in torch_support.
 class Model {
@@ -54,20 +78,17 @@ class Model {
   virtual ~Model() = default;
   virtual const ModelInfo& info() const = 0;
 
-  /// Token embeddings of the vocabulary, [n, D] float32, for `ids`: what rows start from.
-  virtual at::Tensor TokenEmbeddings(const std::vector<int64_t>& ids) const = 0;
+  /// Token embeddings of encoder `encoder`'s vocabulary, [n, D] float32, for `ids`: what rows start
+  /// from.
+  virtual at::Tensor TokenEmbeddings(size_t encoder, const std::vector<int64_t>& ids) const = 0;
 
-  /// The text encoder's output as the UNet gets it, [B, T, C] in the compute dtype. `input_ids` [B,
-  /// T] int64; `slots` [B, T] int64: -1 keeps the ordinary token, r >= 0 puts learned row r there.
-  /// `rows` is [K, D] float32 shared by the batch, or [B, K, D] float32 with a copy per sample;
-  /// gradients flow to it when it requires them.
-  virtual at::Tensor EncodeText(const at::Tensor& input_ids, const at::Tensor& slots,
-                                const at::Tensor& rows) const = 0;
+  /// The text encoders' outputs as the UNet gets them, without time_ids; one input an encoder.
+  virtual Conditioning EncodeText(at::ArrayRef<TextInput> inputs) const = 0;
 
   /// The UNet's prediction, [B, 4, h, w] float32. `latents` [B, 4, h, w] float32 (cast inside),
   /// `timesteps` [B] float32 or int64, `text` from EncodeText.
   virtual at::Tensor PredictNoise(const at::Tensor& latents, const at::Tensor& timesteps,
-                                  const at::Tensor& text) const = 0;
+                                  const Conditioning& text) const = 0;
 
   /// Posterior of pictures [N, 3, H, W] float32 in [-1, 1]: mean and logvar [N, 4, h, w] float32,
   /// unscaled, logvar clamped to [-30, 20].

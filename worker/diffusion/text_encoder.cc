@@ -52,8 +52,10 @@ at::Tensor ClipEncoderLayer::forward(const at::Tensor& x) const {
   return h + mlp.forward(layer_norm2.forward(h));
 }
 
-ClipTextEncoder::ClipTextEncoder(const WeightReader& reader, const ClipConfig& config)
-    : token_embedding((TextModel(reader) / "embeddings" / "token_embedding")
+ClipTextEncoder::ClipTextEncoder(const WeightReader& reader, const ClipConfig& config,
+                                 HiddenStates hidden)
+    : hidden_(hidden),
+      token_embedding((TextModel(reader) / "embeddings" / "token_embedding")
                           .Get("weight", {config.vocab_size, config.hidden_size})),
       position_embedding((TextModel(reader) / "embeddings" / "position_embedding")
                              .Get("weight", {config.max_position_embeddings, config.hidden_size})),
@@ -62,10 +64,15 @@ ClipTextEncoder::ClipTextEncoder(const WeightReader& reader, const ClipConfig& c
   const WeightReader list = TextModel(reader) / "encoder" / "layers";
   layers.reserve(config.num_hidden_layers);
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) layers.emplace_back(list / i, config);
+  if (config.projection_dim != 0) {
+    text_projection.emplace(reader / "text_projection", config.hidden_size, config.projection_dim,
+                            /*bias=*/false);
+  }
 }
 
-at::Tensor ClipTextEncoder::forward(const at::Tensor& input_ids, const at::Tensor& slots,
-                                    const at::Tensor& rows) const {
+// Token embeddings with the learned rows in their places, [B, T, hidden_size].
+at::Tensor ClipTextEncoder::Splice(const TextInput& input) const {
+  const at::Tensor &input_ids = input.input_ids, &slots = input.slots, &rows = input.rows;
   TORCH_CHECK(input_ids.dim() == 2 && input_ids.sizes() == slots.sizes(),
               "input_ids and slots are [B, T]; got ", input_ids.sizes(), " and ", slots.sizes());
   const int64_t batch = input_ids.size(0), positions = input_ids.size(1),
@@ -96,9 +103,33 @@ at::Tensor ClipTextEncoder::forward(const at::Tensor& input_ids, const at::Tenso
         at::index_select(rows.reshape({-1, width}), 0, sources.to(rows.device())).to(x.options());
     x = at::index_copy(x, 0, places.to(x.device()), learned);
   }
-  x = x.view({batch, positions, width}) + position_embedding.narrow(0, 0, positions);
-  for (const ClipEncoderLayer& layer : layers) x = layer.forward(x);
-  return final_layer_norm.forward(x);
+  return x.view({batch, positions, width});
+}
+
+TextFeatures ClipTextEncoder::forward(const TextInput& input, int64_t end_token) const {
+  at::Tensor x = Splice(input);
+  x = x + position_embedding.narrow(0, 0, x.size(1));
+  TextFeatures features;
+  const bool penultimate = hidden_ == HiddenStates::kPenultimate;
+  for (size_t i = 0; i < layers.size(); ++i) {
+    if (penultimate && i + 1 == layers.size()) {
+      features.hidden = x;
+      if (!text_projection) return features;  // nothing needs the last layer
+    }
+    x = layers[i].forward(x);
+  }
+  // The final norm looks at one position alone: only those that are used need it.
+  if (text_projection) {
+    const at::Tensor is_end = input.input_ids.eq(end_token).logical_and(input.slots.lt(0));
+    TORCH_CHECK(is_end.any(1).all().item<bool>(),
+                "a prompt without an end token has no pooled text");
+    const at::Tensor ends = is_end.to(at::kByte).argmax(1).to(x.device());  // the first one
+    const at::Tensor at_end = at::index_select(
+        x.flatten(0, 1), 0, at::arange(x.size(0), ends.options()) * x.size(1) + ends);
+    features.pooled = text_projection->forward(final_layer_norm.forward(at_end));
+  }
+  if (!penultimate) features.hidden = final_layer_norm.forward(x);
+  return features;
 }
 
 at::Tensor ClipTextEncoder::Embed(const at::Tensor& ids) const {

@@ -2,6 +2,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
 #include <vector>
 
 #include "worker/diffusion/config.h"
@@ -44,25 +45,39 @@ class ClipEncoderLayer {
   ClipMlp mlp;
 };
 
-/// CLIP's text model (CLIPTextModel of transformers) with learned rows spliced into its input by
-/// position.
+/// Which hidden states the UNet gets: those after the last layer and the final norm (SD 1 and 2),
+/// or those that the last layer would get, without the norm (SDXL).
+enum class HiddenStates { kFinal, kPenultimate };
+
+/// What a text encoder gives, in its own type.
+struct TextFeatures {
+  at::Tensor hidden;  // [B, T, hidden_size]
+  at::Tensor pooled;  // [B, projection_dim]; undefined without a projection
+};
+
+/// CLIP's text model (CLIPTextModel and CLIPTextModelWithProjection of transformers) with learned
+/// rows spliced into its input by position.
 class ClipTextEncoder {
  public:
   /// Accepts keys with and without the prefix "text_model.".
-  ClipTextEncoder(const WeightReader& reader, const ClipConfig& config);
+  ClipTextEncoder(const WeightReader& reader, const ClipConfig& config, HiddenStates hidden);
 
-  /// Hidden states after the final norm, [B, T, hidden_size], in the encoder's type. Arguments as
-  /// Model::EncodeText; T at most max_position_embeddings.
-  at::Tensor forward(const at::Tensor& input_ids, const at::Tensor& slots,
-                     const at::Tensor& rows) const;
+  /// T is at most max_position_embeddings. The pooled output is taken where `end_token` first
+  /// stands in each prompt under slot -1, after the final norm, and projected; every prompt must
+  /// have one then.
+  TextFeatures forward(const TextInput& input, int64_t end_token) const;
 
   /// The table's vectors of `ids` [n], [n, hidden_size].
   at::Tensor Embed(const at::Tensor& ids) const;
 
  private:
+  at::Tensor Splice(const TextInput& input) const;
+
+  HiddenStates hidden_;
   at::Tensor token_embedding, position_embedding;
   std::vector<ClipEncoderLayer> layers;
   LayerNorm final_layer_norm;
+  std::optional<Linear> text_projection;
 };
 
 }  // namespace neolog::diffusion

@@ -7,6 +7,7 @@
 #include <ATen/ops/exp.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/sin.h>
+#include <c10/util/Exception.h>
 
 #include <cmath>
 #include <utility>
@@ -125,21 +126,43 @@ UNet::UNet(const WeightReader& reader, const UNetConfig& config, AttentionKernel
     down_blocks.emplace_back(reader / "down_blocks" / static_cast<int64_t>(i), config, i, kernel);
     up_blocks.emplace_back(reader / "up_blocks" / static_cast<int64_t>(i), config, i, kernel);
   }
+  if (config.addition_time_embed_dim != 0) {
+    const WeightReader added = reader / "add_embedding";
+    add_embedding_linear_1.emplace(added / "linear_1", config.projection_class_embeddings_input_dim,
+                                   TimeWidth(config));
+    add_embedding_linear_2.emplace(added / "linear_2", TimeWidth(config), TimeWidth(config));
+  }
 }
 
-at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& timesteps,
-                         const at::Tensor& text) const {
+// [B, TimeWidth]: of the timestep, and of pooled text and sizes where the model knows them.
+at::Tensor UNet::TimeEmbedding(const at::Tensor& timesteps, const Conditioning& text,
+                               at::ScalarType type) const {
   const at::Tensor sinusoids = TimestepEmbedding(timesteps, config_.block_out_channels[0],
                                                  config_.flip_sin_to_cos, config_.freq_shift);
   const at::Tensor embedding = time_embedding_linear_2.forward(
-      at::silu(time_embedding_linear_1.forward(sinusoids.to(x.scalar_type()))));
-  const at::Tensor temb = at::silu(embedding);  // every block would do this first
+      at::silu(time_embedding_linear_1.forward(sinusoids.to(type))));
+  if (!add_embedding_linear_1) return embedding;
+  TORCH_CHECK(text.pooled.defined() && text.time_ids.defined(),
+              "this UNet needs pooled text and time_ids");
+  const int64_t batch = timesteps.size(0);
+  const at::Tensor sizes = TimestepEmbedding(text.time_ids.reshape({-1}).to(timesteps.device()),
+                                             config_.addition_time_embed_dim,
+                                             config_.flip_sin_to_cos, config_.freq_shift);
+  const at::Tensor added = at::cat({text.pooled.to(type), sizes.reshape({batch, -1}).to(type)}, -1);
+  return embedding +
+         add_embedding_linear_2->forward(at::silu(add_embedding_linear_1->forward(added)));
+}
+
+at::Tensor UNet::forward(const at::Tensor& x, const at::Tensor& timesteps,
+                         const Conditioning& text) const {
+  // Every block would apply this activation first.
+  const at::Tensor temb = at::silu(TimeEmbedding(timesteps, text, x.scalar_type()));
 
   at::Tensor h = conv_in.forward(x);
   std::vector<at::Tensor> skips{h};
-  for (const DownBlock& block : down_blocks) h = block.forward(h, temb, text, skips);
-  h = mid_block.forward(h, temb, text);
-  for (const UpBlock& block : up_blocks) h = block.forward(std::move(h), temb, text, skips);
+  for (const DownBlock& block : down_blocks) h = block.forward(h, temb, text.hidden, skips);
+  h = mid_block.forward(h, temb, text.hidden);
+  for (const UpBlock& block : up_blocks) h = block.forward(std::move(h), temb, text.hidden, skips);
   return conv_out.forward(at::silu(conv_norm_out.forward(h)));
 }
 

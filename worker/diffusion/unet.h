@@ -53,21 +53,26 @@ class UpBlock {
   std::optional<Upsample2D> upsampler;         // "upsamplers.0"; none in the last block
 };
 
-/// UNet2DConditionModel of diffusers, for SD 1.x and 2.x.
+/// UNet2DConditionModel of diffusers, for SD 1.x, 2.x and SDXL.
 class UNet {
  public:
   UNet(const WeightReader& reader, const UNetConfig& config, AttentionKernel kernel);
 
-  /// x [B, in_channels, h, w] in the weights' type, timesteps [B] float32 or int64, text [B, S,
-  /// cross_attention_dim] -> [B, out_channels, h, w] in the weights' type. h and w are free: odd
-  /// sizes are met on the way up.
+  /// x [B, in_channels, h, w] in the weights' type, timesteps [B] float32 or int64, text.hidden [B,
+  /// S, cross_attention_dim] -> [B, out_channels, h, w] in the weights' type. h and w are free: odd
+  /// sizes are met on the way up. With added conditioning (SDXL), text.pooled and text.time_ids
+  /// count as well.
   at::Tensor forward(const at::Tensor& x, const at::Tensor& timesteps,
-                     const at::Tensor& text) const;
+                     const Conditioning& text) const;
 
  private:
+  at::Tensor TimeEmbedding(const at::Tensor& timesteps, const Conditioning& text,
+                           at::ScalarType type) const;
+
   UNetConfig config_;
   Conv2d conv_in;
   Linear time_embedding_linear_1, time_embedding_linear_2;
+  std::optional<Linear> add_embedding_linear_1, add_embedding_linear_2;  // SDXL
   std::vector<DownBlock> down_blocks;
   MidBlock mid_block;
   std::vector<UpBlock> up_blocks;

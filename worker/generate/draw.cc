@@ -10,17 +10,17 @@
 
 namespace neolog::generate {
 
-absl::Status DrawAll(const diffusion::Model& model, const Tokenizer& tokenizer,
+absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& tokenizers,
                      const DrawList& list, const std::function<absl::Status(Drawn)>& take) {
   if (list.prompts.empty()) return InvalidArgument("there is no prompt to draw");
   const diffusion::ModelInfo& info = model.info();
   LearnedWord word;
-  at::Tensor rows = at::zeros({0, info.text_width}, at::kFloat);
+  at::Tensor rows = at::zeros({0}, at::kFloat);
   if (list.embedding.has_value()) {
     const Embedding& embedding = *list.embedding;
-    RETURN_IF_ERROR(CheckWidth(embedding, info.text_width, embedding.name));
+    RETURN_IF_ERROR(CheckWidth(embedding, info.text_widths[0], embedding.name));
     word = {embedding.name, embedding.vectors};
-    rows = at::empty({embedding.vectors, embedding.width}, at::kFloat);
+    rows = at::empty({embedding.vectors * embedding.width}, at::kFloat);
     std::copy(embedding.values.begin(), embedding.values.end(), rows.data_ptr<float>());
   }
   PictureRequest request;
@@ -33,11 +33,11 @@ absl::Status DrawAll(const diffusion::Model& model, const Tokenizer& tokenizer,
   request.model_fingerprint = list.model_fingerprint;
   ASSIGN_OR_RETURN_WITH(
       request.negative,
-      dataset::EncodePrompt(tokenizer, list.negative_prompt, word, info.text_positions),
+      dataset::EncodePrompt(tokenizers, list.negative_prompt, word, info.text_positions),
       "the negative prompt");
   for (size_t n = 0; n < list.prompts.size(); ++n) {
     ASSIGN_OR_RETURN(request.prompt,
-                     dataset::EncodePrompt(tokenizer, list.prompts[n], word, info.text_positions));
+                     dataset::EncodePrompt(tokenizers, list.prompts[n], word, info.text_positions));
     request.seed = list.seed + n;
     Drawn drawn{list.prompts[n], request.seed, {}};
     ASSIGN_OR_RETURN(drawn.png, DrawPng(model, request));

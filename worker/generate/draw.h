@@ -8,7 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/embedding/embedding.h"
-#include "common/text/tokenizer.h"
+#include "worker/dataset/prompts.h"
 #include "worker/diffusion/model.h"
 
 namespace neolog::generate {
@@ -39,7 +39,7 @@ struct Drawn {
 /// Draws the list, in order, and gives each picture to `take` as soon as it is there; an error of
 /// `take` ends the drawing. InvalidArgument when there is no prompt, or the embedding's width is
 /// not the model's.
-absl::Status DrawAll(const diffusion::Model& model, const Tokenizer& tokenizer,
+absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& tokenizers,
                      const DrawList& list, const std::function<absl::Status(Drawn)>& take);
 
 }  // namespace neolog::generate

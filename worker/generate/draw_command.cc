@@ -47,10 +47,10 @@ absl::Status Draw(Arguments arguments) {
   }
   RETURN_IF_ERROR(torch_support::SetUpRuntime({.threads = arguments.threads}));
   ASSIGN_OR_RETURN(const auto model, diffusion::LoadModel(arguments.model, arguments.options));
-  ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::FromFolder(arguments.model));
+  ASSIGN_OR_RETURN(const auto tokenizers, dataset::LoadTokenizers(arguments.model));
   RETURN_IF_ERROR(fs->CreateDirectories(arguments.out));
   nlohmann::json pictures = nlohmann::json::array();
-  RETURN_IF_ERROR(DrawAll(*model, *tokenizer, arguments.list, [&](Drawn drawn) {
+  RETURN_IF_ERROR(DrawAll(*model, tokenizers, arguments.list, [&](Drawn drawn) {
     const std::string file = fmt::format("{:04}.png", pictures.size());
     pictures.push_back({{"file", file}, {"prompt", drawn.prompt}, {"seed", drawn.seed}});
     return WriteFileDurably(*fs, JoinPath(arguments.out, file), drawn.png);

@@ -5,7 +5,6 @@
 #include <fmt/format.h>
 
 #include <cmath>
-#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "common/base/version.h"
 #include "common/image/png.h"
 #include "common/plan/philox.h"
+#include "worker/dataset/size_conditioning.h"
 #include "worker/diffusion/samplers.h"
 #include "worker/torch_support/call.h"
 
@@ -30,13 +30,6 @@ std::string ShownName(const std::string& sampler) {
   return sampler;
 }
 
-at::Tensor BothRows(const std::vector<int64_t>& negative, const std::vector<int64_t>& prompt) {
-  at::Tensor rows = at::empty({2, static_cast<int64_t>(prompt.size())}, at::kLong);
-  std::memcpy(rows[0].data_ptr<int64_t>(), negative.data(), negative.size() * sizeof(int64_t));
-  std::memcpy(rows[1].data_ptr<int64_t>(), prompt.data(), prompt.size() * sizeof(int64_t));
-  return rows;
-}
-
 }  // namespace
 
 absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const PictureRequest& request,
@@ -46,9 +39,6 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
     return InvalidArgument(
         fmt::format("a picture of {} pixels does not fit the model; expected a multiple of {}",
                     request.side, info.latent_factor));
-  }
-  if (request.prompt.ids.size() != request.negative.ids.size()) {
-    return InvalidArgument("prompt and negative prompt are encoded to different lengths");
   }
   diffusion::SamplerOptions options;
   options.name = request.sampler;
@@ -67,9 +57,13 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
   ASSIGN_OR_RETURN(
       at::Tensor picture, CallTorch("drawing a picture", [&] {
         const at::NoGradGuard no_grad;
-        const at::Tensor text =
-            model.EncodeText(BothRows(request.negative.ids, request.prompt.ids),
-                             BothRows(request.negative.slots, request.prompt.slots), request.rows);
+        diffusion::Conditioning text = model.EncodeText(dataset::TextInputsOf(
+            {&request.negative, &request.prompt}, request.rows, info.text_widths));
+        if (info.size_conditioning) {
+          const dataset::TimeIds whole =
+              dataset::TimeIdsOf(request.side, request.side, request.side);
+          text.time_ids = at::tensor(at::ArrayRef<int64_t>(whole), at::kLong).expand({2, -1});
+        }
         const auto predict = [&](const at::Tensor& x, double timestep) {
           const at::Tensor both =
               model.PredictNoise(at::cat({x, x}), at::full({2}, timestep, x.options()), text);
@@ -80,7 +74,7 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
           at::Tensor draw = at::empty({1, info.latent_channels, side, side}, at::kFloat);
           FillNormal({request.seed, RandomPurpose::kSampler, static_cast<uint32_t>(i), 0},
                      {draw.data_ptr<float>(), static_cast<size_t>(draw.numel())});
-          return draw.to(text.device());
+          return draw.to(text.hidden.device());
         };
         const at::Tensor latents =
             sampler->Sample(predict, request.cfg, noise, [&](int, int) { return go_on(); });

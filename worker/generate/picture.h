@@ -16,7 +16,8 @@ namespace neolog::generate {
 struct PictureRequest {
   dataset::EncodedPrompt prompt;
   dataset::EncodedPrompt negative;
-  /// Learned rows that the prompts' slots stand for, [K, D] float32; [0, D] without a word.
+  /// Learned rows that the prompts' slots stand for, of every encoder (diffusion::RowBlocks), [F]
+  /// float32; [0] without a word.
   at::Tensor rows;
   /// As in PreviewSpec.
   std::string sampler = "euler_a";

@@ -31,20 +31,16 @@ class Sample : public Kind {
     ASSIGN_OR_RETURN(const auto sampler, diffusion::MakeSampler(options));
 
     // K may be 0 here, so it is taken from the file before the shapes are compared.
-    Sizes sizes{{"T", info.text_positions},
-                {"D", info.text_width},
-                {"4", info.latent_channels},
-                {"1+steps", 1 + options.steps}};
+    Sizes sizes = TextSizes(info);
+    sizes["1+steps"] = 1 + options.steps;
     const auto rows_view = file_.file()->tensors().find("rows");
     if (rows_view != file_.file()->tensors().end() && rows_view->second.shape.size() == 2) {
       sizes["K"] = rows_view->second.shape[0];
     }
-    RETURN_IF_ERROR(file_.Check({{"input_ids", TensorType::kInt64, "2,T"},
-                                 {"slots", TensorType::kInt64, "2,T"},
-                                 {"rows", TensorType::kFloat32, "K,D"},
-                                 {"noise", TensorType::kFloat32, "1+steps,4,h,w"}},
-                                sizes));
-    RETURN_IF_ERROR(CheckTokens(file_, sizes["K"], info.vocabulary));
+    std::vector<TensorRule> rules = TextRules("2", info);
+    rules.push_back({"noise", TensorType::kFloat32, "1+steps,4,h,w"});
+    RETURN_IF_ERROR(file_.Check(rules, sizes));
+    RETURN_IF_ERROR(CheckTokens(file_, sizes["K"], info));
     if (sampler->draws() > options.steps) {
       return InvalidArgument(
           fmt::format("'steps' is {}, for which '{}' takes {} steps and as many draws, but 'noise' "
@@ -59,8 +55,9 @@ class Sample : public Kind {
  private:
   Result Compute(const diffusion::Model& model, const diffusion::Sampler& sampler) const {
     const at::NoGradGuard no_grad;
-    const at::Tensor text = model.EncodeText(TensorOf(file_, "input_ids"), TensorOf(file_, "slots"),
-                                             TensorOf(file_, "rows"));
+    diffusion::Conditioning text = model.EncodeText(
+        TextInputs(file_, model.info(), FlatRows(file_, model.info()), std::nullopt));
+    if (model.info().size_conditioning) text.time_ids = TensorOf(file_, "time_ids");
     const auto predict = [&](const at::Tensor& x, double timestep) {
       const at::Tensor raw =
           model.PredictNoise(x.expand({2, -1, -1, -1}), at::full({2}, timestep, at::kFloat), text)

@@ -12,6 +12,7 @@
 
 #include "common/plan/lr_schedule.h"
 #include "worker/diffusion/noise_schedule.h"
+#include "worker/diffusion/rows.h"
 #include "worker/replay/kinds.h"
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/gradient.h"
@@ -49,17 +50,15 @@ class Train : public Kind {
   absl::StatusOr<Result> Run(const diffusion::Model& model) const override {
     const CaseFile& file = *context_.file;
     const diffusion::ModelInfo& info = model.info();
-    Sizes sizes{{"T", info.text_positions}, {"D", info.text_width}, {"4", info.latent_channels}};
-    RETURN_IF_ERROR(
-        file.Check({{"input_ids", TensorType::kInt64, "S,B,T"},
-                    {"slots", TensorType::kInt64, "S,B,T"},
-                    {"latents", TensorType::kFloat32, "S,B,4,h,w"},
-                    {"noise", TensorType::kFloat32, "S,B,4,h,w"},
-                    {"timesteps", TensorType::kInt64, "S,B"},
-                    {"rows", TensorType::kFloat32, "K,D"},
-                    {"loss_weight", TensorType::kFloat32, "S,B,1,h,w", /*optional=*/true}},
-                   sizes));
-    RETURN_IF_ERROR(CheckTokens(file, sizes["K"], info.vocabulary));
+    Sizes sizes = TextSizes(info);
+    std::vector<TensorRule> rules = TextRules("S,B", info);
+    rules.insert(rules.end(),
+                 {{"latents", TensorType::kFloat32, "S,B,4,h,w"},
+                  {"noise", TensorType::kFloat32, "S,B,4,h,w"},
+                  {"timesteps", TensorType::kInt64, "S,B"},
+                  {"loss_weight", TensorType::kFloat32, "S,B,1,h,w", /*optional=*/true}});
+    RETURN_IF_ERROR(file.Check(rules, sizes));
+    RETURN_IF_ERROR(CheckTokens(file, sizes["K"], info));
     RETURN_IF_ERROR(CheckTimesteps(model));
     const int64_t micro_steps = sizes["S"];
     if (micro_steps % settings_.accumulation != 0) {
@@ -109,12 +108,12 @@ class Train : public Kind {
   }
 
   struct MicroStep {
-    at::Tensor text, prediction, loss, gradient;
+    at::Tensor text, pooled, prediction, loss, gradient;
   };
 
   Result Compute(const diffusion::Model& model, const std::vector<double>& rates) const {
-    const at::Tensor start = TensorOf(*context_.file, "rows");
-    const at::Tensor rows = start.clone(), exp_avg = at::zeros_like(rows),
+    // Every encoder's rows in one run of floats: AdamW treats each float alone.
+    const at::Tensor rows = FlatRows(*context_.file, model.info()), exp_avg = at::zeros_like(rows),
                      exp_avg_sq = at::zeros_like(rows);
     std::map<std::string, std::vector<at::Tensor>> out;
     at::Tensor accumulated = at::zeros_like(rows);
@@ -122,20 +121,29 @@ class Train : public Kind {
     for (int64_t s = 0; s < micro_steps; ++s) {
       const MicroStep step = Step(model, s, rows);
       out["text_hidden"].push_back(step.text);
+      if (step.pooled.defined()) out["pooled"].push_back(step.pooled);
       out["prediction"].push_back(step.prediction);
       out["loss"].push_back(step.loss);
-      out["grad"].push_back(step.gradient);
+      Keep(model.info(), "grad", step.gradient, out);
       accumulated += step.gradient / settings_.accumulation;
       if ((s + 1) % settings_.accumulation != 0) continue;
       const int64_t completed = s / settings_.accumulation;
       train::AdamWStep(settings_.adamw, rates[completed], completed + 1, SpanOf(accumulated),
                        {SpanOf(rows), SpanOf(exp_avg), SpanOf(exp_avg_sq)});
-      out["rows"].push_back(rows.clone());
+      Keep(model.info(), "rows", rows, out);
       accumulated.zero_();
     }
     Result result;
     for (const auto& [name, tensors] : out) result[name] = at::stack(tensors).contiguous();
     return result;
+  }
+
+  // Each encoder's part under its own name.
+  static void Keep(const diffusion::ModelInfo& info, const std::string& name,
+                   const at::Tensor& flat, std::map<std::string, std::vector<at::Tensor>>& out) {
+    const std::vector<at::Tensor> blocks = diffusion::RowBlocks(flat, info.text_widths);
+    const std::vector<std::string> names = NamesOf(name, info);
+    for (size_t i = 0; i < blocks.size(); ++i) out[names[i]].push_back(blocks[i].clone());
   }
 
   MicroStep Step(const diffusion::Model& model, int64_t s, const at::Tensor& rows) const {
@@ -152,12 +160,16 @@ class Train : public Kind {
     const int64_t batch = latents.size(0);
     const auto forward = [&](const at::Tensor& leaf) {
       MicroStep step;
-      const at::Tensor text = model.EncodeText(of("input_ids"), of("slots"), leaf);
+      diffusion::Conditioning text =
+          model.EncodeText(TextInputs(*context_.file, model.info(), leaf, s));
+      if (model.info().size_conditioning) text.time_ids = of("time_ids");
       const at::Tensor prediction = model.PredictNoise(noisy, timesteps, text);
       at::Tensor error = (prediction - target.to(prediction.device())).square();
       if (weight.defined()) error = error * weight.select(0, s).to(error.device());
       step.loss = error.mean();
-      step.text = text.detach().to(at::kFloat).cpu().contiguous();
+      step.text = text.hidden.detach().to(at::kFloat).cpu().contiguous();
+      if (text.pooled.defined())
+        step.pooled = text.pooled.detach().to(at::kFloat).cpu().contiguous();
       step.prediction = prediction.detach().cpu().contiguous();
       return step;
     };
@@ -165,7 +177,7 @@ class Train : public Kind {
     const bool scaled = context_.precision == diffusion::Precision::kFloat16;
     double scale = scaled ? kFirstLossScale : 1;
     for (int halvings = 0;; ++halvings) {
-      const at::Tensor leaf = rows.unsqueeze(0).repeat({batch, 1, 1}).set_requires_grad(true);
+      const at::Tensor leaf = rows.unsqueeze(0).repeat({batch, 1}).set_requires_grad(true);
       MicroStep step = forward(leaf);
       at::Tensor gradient =
           torch_support::GradientOf(scaled ? step.loss * scale : step.loss, leaf).cpu();

@@ -3,8 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
-#include <cstring>
-
 #include "common/plan/philox.h"
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/torch_support/gradient.h"
@@ -18,16 +16,12 @@ at::Tensor NormalLike(const at::Tensor& shape, const RandomKey& key) {
   return noise;
 }
 
-at::Tensor IdsTensor(const std::vector<int64_t>& ids) {
-  at::Tensor tensor = at::empty({static_cast<int64_t>(ids.size())}, at::kLong);
-  std::memcpy(tensor.data_ptr<int64_t>(), ids.data(), ids.size() * sizeof(int64_t));
-  return tensor;
-}
-
 // [M] float32 on the model's device.
 at::Tensor LossOfEach(const diffusion::Model& model, const MicrobatchInput& input,
                       const at::Tensor& rows) {
-  const at::Tensor text = model.EncodeText(input.input_ids, input.slots, rows);
+  diffusion::Conditioning text =
+      model.EncodeText(dataset::TextInputsOf(input.prompts, rows, model.info().text_widths));
+  text.time_ids = input.time_ids;
   const at::Tensor prediction = model.PredictNoise(input.noisy, input.timesteps, text);
   return (prediction - input.target.to(prediction.device())).square().mean({1, 2, 3});
 }
@@ -38,7 +32,8 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
                                uint32_t size) {
   const at::NoGradGuard no_grad;
   const at::Tensor alphas = model.AlphasCumprod().cpu();
-  std::vector<at::Tensor> ids, slots, noisy, targets, timesteps;
+  std::vector<const dataset::EncodedPrompt*> prompts;
+  std::vector<at::Tensor> time_ids, noisy, targets, timesteps;
   for (const SampleInput& sample : samples) {
     const at::Tensor n0 = NormalLike(sample.posterior->mean, sample.plan.posterior_noise);
     const at::Tensor epsilon =
@@ -46,22 +41,22 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
     const at::Tensor z =
         dataset::DrawLatent(*sample.posterior, n0, model.info().scaling_factor).unsqueeze(0);
     const at::Tensor t = at::full({1}, static_cast<int64_t>(sample.plan.timestep), at::kLong);
-    ids.push_back(IdsTensor(sample.prompt->ids));
-    slots.push_back(IdsTensor(sample.prompt->slots));
+    prompts.push_back(sample.prompt);
+    time_ids.push_back(at::tensor(at::ArrayRef<int64_t>(sample.time_ids), at::kLong));
     noisy.push_back(diffusion::AddNoise(alphas, z, epsilon, t));
     targets.push_back(diffusion::TrainingTarget(model.info().prediction, alphas, z, epsilon, t));
     timesteps.push_back(t);
   }
-  for (auto* parts : {&ids, &slots, &noisy, &targets, &timesteps}) {
-    while (parts->size() < size) parts->push_back(parts->front());
-  }
-  return {at::stack(ids), at::stack(slots), at::cat(noisy), at::cat(targets), at::cat(timesteps)};
+  prompts.resize(size, prompts.front());
+  for (auto* parts : {&time_ids, &noisy, &targets, &timesteps}) parts->resize(size, parts->front());
+  return {std::move(prompts), at::stack(time_ids), at::cat(noisy), at::cat(targets),
+          at::cat(timesteps)};
 }
 
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
                                         uint32_t count, const at::Tensor& rows) {
-  const int64_t size = input.input_ids.size(0);
-  at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1, 1});
+  const int64_t size = input.noisy.size(0);
+  at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1});
   leaf.requires_grad_(true);
   const at::Tensor losses = LossOfEach(model, input, leaf);
   at::Tensor weights = at::zeros({size}, at::kFloat);

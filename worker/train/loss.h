@@ -9,6 +9,7 @@
 #include "common/plan/step_plan.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
+#include "worker/dataset/size_conditioning.h"
 #include "worker/diffusion/model.h"
 
 namespace neolog::train {
@@ -18,13 +19,15 @@ struct SampleInput {
   PlannedSample plan;
   const dataset::EncodedPrompt* prompt = nullptr;
   const dataset::Posterior* posterior = nullptr;
+  /// What a model with size conditioning is told of the picture.
+  dataset::TimeIds time_ids{};
 };
 
 /// M samples as tensors on the CPU.
 struct MicrobatchInput {
-  at::Tensor input_ids;  // [M, T] int64
-  at::Tensor slots;      // [M, T] int64
-  at::Tensor noisy;      // z_t, [M, C, h, w] float32
+  std::vector<const dataset::EncodedPrompt*> prompts;  // M
+  at::Tensor time_ids;                                 // [M, 6] int64
+  at::Tensor noisy;                                    // z_t, [M, C, h, w] float32
   at::Tensor target;     // what the model should predict, [M, C, h, w] float32
   at::Tensor timesteps;  // [M] int64
 };
@@ -37,14 +40,14 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
 
 /// Losses [M] float32 (mean squared error of each sample over channels and positions) and, unless
 /// only the loss is asked for, the gradient of each with respect to its own copy of the rows, [M,
-/// K, D] float32. Both on the CPU.
+/// F] float32 with F the floats of all encoders' rows. Both on the CPU.
 struct MicrobatchResult {
   at::Tensor losses;
   at::Tensor gradients;
 };
 
 /// Runs the model forward and backward on a microbatch; samples from `count` on have weight 0.
-/// `rows` [K, D] float32. Throws as libtorch does.
+/// `rows` [F] float32, every encoder's rows (diffusion::RowBlocks). Throws as libtorch does.
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
                                         uint32_t count, const at::Tensor& rows);
 

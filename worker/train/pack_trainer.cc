@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "common/storage/model_fingerprint.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
+#include "worker/dataset/size_conditioning.h"
 #include "worker/diffusion/model.h"
 #include "worker/generate/picture.h"
 #include "worker/session/blame.h"
@@ -51,8 +54,9 @@ struct Microbatch {
   uint32_t count = 0;
 };
 
+// Every encoder's rows, [F].
 at::Tensor RowsTensor(const TrainedRun& run) {
-  at::Tensor rows = at::empty({run.vectors(), run.width()}, at::kFloat);
+  at::Tensor rows = at::empty({static_cast<int64_t>(run.rows().size())}, at::kFloat);
   std::memcpy(rows.data_ptr<float>(), run.rows().data(), run.rows().size_bytes());
   return rows;
 }
@@ -280,11 +284,11 @@ class PackTrainer : public session::Trainer {
                     static_cast<int>(profile_.model.attention), profile_.model.device);
     if (model_ != nullptr && key == model_key_) return absl::OkStatus();
     model_.reset();  // two models may not fit into memory
-    tokenizer_.reset();
+    tokenizers_.clear();
     latents_.clear();
     RETURN_IF_ERROR(CheckFingerprint(spec));
     ASSIGN_OR_RETURN(model_, diffusion::LoadModel(spec.path(), profile_.model));
-    ASSIGN_OR_RETURN(tokenizer_, Tokenizer::FromFolder(spec.path()));
+    ASSIGN_OR_RETURN(tokenizers_, dataset::LoadTokenizers(spec.path()));
     model_key_ = key;
     return absl::OkStatus();
   }
@@ -313,15 +317,18 @@ class PackTrainer : public session::Trainer {
           fmt::format("it has {} words; expected exactly one, with 1 to {} vectors",
                       spec.word_size(), model_->info().text_positions));
     }
-    const uint32_t width = static_cast<uint32_t>(model_->info().text_width);
-    if (spec.model().text_width() != 0 && spec.model().text_width() != width) {
-      return InvalidArgument(
-          fmt::format("the run was made for a model with text width {}, but '{}' has {}; submit it "
-                      "again with this model",
-                      spec.model().text_width(), spec.model().path(), width));
+    const std::vector<uint32_t> widths(model_->info().text_widths.begin(),
+                                       model_->info().text_widths.end());
+    const auto& made_for = spec.model().text_widths();
+    if (!made_for.empty() &&
+        !std::equal(made_for.begin(), made_for.end(), widths.begin(), widths.end())) {
+      return InvalidArgument(fmt::format(
+          "the run was made for a model with text width {}, but '{}' has {}; submit it "
+          "again with this model",
+          fmt::join(made_for, " and "), spec.model().path(), fmt::join(widths, " and ")));
     }
-    ASSIGN_OR_RETURN(std::vector<float> first_rows, FirstRows(spec, width));
-    ASSIGN_OR_RETURN(TrainedRun trained, TrainedRun::Create(spec, width, std::move(first_rows)));
+    ASSIGN_OR_RETURN(std::vector<float> first_rows, FirstRows(spec, widths));
+    ASSIGN_OR_RETURN(TrainedRun trained, TrainedRun::Create(spec, widths, std::move(first_rows)));
     if (!assigned.committed_state().empty()) {
       if (Hash64(assigned.committed_state()) != assigned.committed_hash()) {
         return DataLoss(fmt::format("the committed state after step {} does not fit its hash",
@@ -330,7 +337,7 @@ class PackTrainer : public session::Trainer {
       RETURN_IF_ERROR(trained.LoadState(assigned.committed_state()));
     }
     ASSIGN_OR_RETURN(dataset::Prompts prompts,
-                     dataset::Prompts::Create(spec, *tokenizer_, model_->info().text_positions));
+                     dataset::Prompts::Create(spec, tokenizers_, model_->info().text_positions));
     PackRun run{
         .run_id = assigned.run_id(), .trained = std::move(trained), .prompts = std::move(prompts)};
     run.latent_keys.resize(static_cast<size_t>(spec.data().samples_size()));
@@ -349,9 +356,10 @@ class PackTrainer : public session::Trainer {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::vector<float>> FirstRows(const v1::RunSpec& spec, uint32_t width) const {
+  absl::StatusOr<std::vector<float>> FirstRows(const v1::RunSpec& spec,
+                                               const std::vector<uint32_t>& widths) const {
     const v1::WordSpec& word = spec.word(0);
-    const size_t count = size_t{word.vectors()} * width;
+    const size_t count = word.vectors() * std::accumulate(widths.begin(), widths.end(), size_t{0});
     std::vector<float> rows(count, 0.0f);
     if (!word.initial_rows().empty()) {
       if (word.initial_rows().size() != count * sizeof(float)) {
@@ -360,20 +368,23 @@ class PackTrainer : public session::Trainer {
                         "vectors of the model's text "
                         "width {}",
                         word.init_file(), word.initial_rows().size(), count * sizeof(float),
-                        word.vectors(), width));
+                        word.vectors(), fmt::join(widths, " + ")));
       }
       std::memcpy(rows.data(), word.initial_rows().data(), word.initial_rows().size());
       return rows;
     }
-    const std::vector<int64_t> tokens = dataset::InitialTokens(*tokenizer_, word.init_text());
+    const std::vector<int64_t> tokens = dataset::InitialTokens(*tokenizers_[0], word.init_text());
     if (tokens.empty()) return rows;
     std::vector<int64_t> ids;
     for (const uint32_t at : InitialTokenOf(word.vectors(), static_cast<uint32_t>(tokens.size()))) {
       ids.push_back(tokens[at]);
     }
     RETURN_IF_ERROR(CallTorch("reading the embeddings of init_text", [&] {
-      const at::Tensor embeddings = model_->TokenEmbeddings(ids).contiguous();
-      std::memcpy(rows.data(), embeddings.data_ptr<float>(), count * sizeof(float));
+      float* to = rows.data();
+      for (size_t encoder = 0; encoder < widths.size(); ++encoder) {
+        const at::Tensor embeddings = model_->TokenEmbeddings(encoder, ids).contiguous();
+        to = std::copy_n(embeddings.data_ptr<float>(), embeddings.numel(), to);
+      }
     }));
     return rows;
   }
@@ -383,9 +394,7 @@ class PackTrainer : public session::Trainer {
                   [&](const auto& entry) { return !request_places_.contains(entry.first); });
   }
 
-  static size_t FloatsPerSample(const PackRun& run) {
-    return 1 + size_t{run.trained.vectors()} * run.trained.width();
-  }
+  static size_t FloatsPerSample(const PackRun& run) { return 1 + run.trained.rows().size(); }
   uint32_t MicrobatchesOf(const PackRun& run) const {
     return (run.trained.samples_per_step() + profile_.microbatch - 1) / profile_.microbatch;
   }
@@ -418,7 +427,9 @@ class PackTrainer : public session::Trainer {
           fmt::format("the posterior of picture '{}' was not set before stepping",
                       run.trained.spec().data().samples(static_cast<int>(plan.image)).file_name()));
     }
-    return SampleInput{plan, &run.prompts.Of(plan.prompt, plan.image), &latent->second};
+    const v1::Sample& picture = run.trained.spec().data().samples(static_cast<int>(plan.image));
+    return SampleInput{plan, &run.prompts.Of(plan.prompt, plan.image), &latent->second,
+                       dataset::TimeIdsOf(picture.width(), picture.height(), profile_.resolution)};
   }
 
   // Appends the microbatch's samples to the payload.
@@ -505,7 +516,7 @@ class PackTrainer : public session::Trainer {
   PackProfile profile_;
   std::string model_key_;
   std::unique_ptr<diffusion::Model> model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  dataset::Tokenizers tokenizers_;
   std::vector<PackRun> runs_;
   std::vector<dataset::LatentRequest> requests_;
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_

@@ -29,7 +29,8 @@ struct PackTrainerOptions {
 /// copies that have weight 0, so the shape of every computation is the same and a sample's loss and
 /// gradient do not depend on team, pack or place. Each sample has its own copy of the rows as leaf.
 /// A payload holds, per sample in order, its loss (mean squared error over channels and positions)
-/// and the gradient of that loss, [1 + K * D] float32.
+/// and the gradient of that loss, [1 + F] float32 with F the floats
+/// of the rows of all text encoders.
 ///
 /// A model is loaded only when its files have the fingerprint that the run was made for
 /// (InvalidArgument naming both otherwise); a run without one is not checked.

@@ -1,11 +1,14 @@
 #include "worker/train/trained_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
 #include <cmath>
 #include <cstring>
+#include <numeric>
+#include <tuple>
 
 #include "common/base/hash.h"
 
@@ -44,7 +47,7 @@ absl::Status CheckBeta(std::string_view name, double beta) {
 
 }  // namespace
 
-absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, uint32_t width,
+absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, std::vector<uint32_t> widths,
                                               std::vector<float> initial_rows) {
   if (spec.word_size() != 1) {
     return InvalidArgument(
@@ -52,11 +55,12 @@ absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, uint32_t 
   }
   const uint32_t vectors = spec.word(0).vectors();
   if (vectors == 0) return InvalidArgument("word.vectors is 0; expected 1 to 75");
+  const size_t width = std::accumulate(widths.begin(), widths.end(), size_t{0});
   if (initial_rows.size() != size_t{vectors} * width) {
     return InvalidArgument(
         fmt::format("the first rows of '{}' hold {} floats; expected word.vectors {} times the "
                     "model's text width {}",
-                    spec.word(0).name(), initial_rows.size(), vectors, width));
+                    spec.word(0).name(), initial_rows.size(), vectors, fmt::join(widths, " + ")));
   }
   if (!AllFinite(initial_rows)) {
     return InvalidArgument(
@@ -77,7 +81,7 @@ absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, uint32_t 
   TrainedRun run(spec, std::move(plan), std::move(schedule));
   run.options_ = {training.beta1(), training.beta2(), training.epsilon(), training.weight_decay()};
   run.vectors_ = vectors;
-  run.width_ = width;
+  run.widths_ = std::move(widths);
   run.rows_ = std::move(initial_rows);
   run.exp_avg_.assign(run.rows_.size(), 0.0f);
   run.exp_avg_sq_.assign(run.rows_.size(), 0.0f);
@@ -140,14 +144,22 @@ std::string TrainedRun::SaveState() const {
   v1::TrainState state;
   state.set_step(step_);
   state.set_optimizer_step(step_);
-  v1::RowBlock* block = state.add_blocks();
-  block->set_word(spec_.word(0).name());
-  block->set_encoder(0);
-  block->set_vectors(vectors_);
-  block->set_width(width_);
-  block->set_rows(BytesOf(rows_));
-  block->set_exp_avg(BytesOf(exp_avg_));
-  block->set_exp_avg_sq(BytesOf(exp_avg_sq_));
+  size_t begin = 0;
+  for (uint32_t encoder = 0; encoder < widths_.size(); ++encoder) {
+    const size_t count = size_t{vectors_} * widths_[encoder];
+    const auto part = [&](const std::vector<float>& all) {
+      return BytesOf(std::span(all).subspan(begin, count));
+    };
+    v1::RowBlock* block = state.add_blocks();
+    block->set_word(spec_.word(0).name());
+    block->set_encoder(encoder);
+    block->set_vectors(vectors_);
+    block->set_width(widths_[encoder]);
+    block->set_rows(part(rows_));
+    block->set_exp_avg(part(exp_avg_));
+    block->set_exp_avg_sq(part(exp_avg_sq_));
+    begin += count;
+  }
   std::string bytes;
   {
     google::protobuf::io::StringOutputStream stream(&bytes);
@@ -158,25 +170,34 @@ std::string TrainedRun::SaveState() const {
   return bytes;
 }
 
+// One block an encoder, in their order, of this run's word and shape.
+absl::Status TrainedRun::CheckBlocks(const v1::TrainState& state) const {
+  bool fits = state.blocks_size() == static_cast<int>(widths_.size());
+  for (int i = 0; fits && i < state.blocks_size(); ++i) {
+    const v1::RowBlock& block = state.blocks(i);
+    fits = block.word() == spec_.word(0).name() && block.encoder() == static_cast<uint32_t>(i) &&
+           block.vectors() == vectors_ && block.width() == widths_[static_cast<size_t>(i)];
+  }
+  if (fits) return absl::OkStatus();
+  std::vector<std::string> found;
+  for (const v1::RowBlock& block : state.blocks()) {
+    found.push_back(fmt::format("'{}' with {} vectors of {} floats for encoder {}", block.word(),
+                                block.vectors(), block.width(), block.encoder()));
+  }
+  return InvalidArgument(fmt::format(
+      "the saved state of '{}' holds {} blocks{}{}; expected {} of '{}' with {} vectors of {} "
+      "floats",
+      spec_.name(), state.blocks_size(), found.empty() ? "" : ": ", fmt::join(found, ", "),
+      widths_.size(), spec_.word(0).name(), vectors_, fmt::join(widths_, " and ")));
+}
+
 absl::Status TrainedRun::LoadState(std::string_view bytes) {
   v1::TrainState state;
   if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return InvalidArgument(fmt::format("the saved state of '{}' ({} bytes) is not a TrainState",
                                        spec_.name(), bytes.size()));
   }
-  if (state.blocks_size() != 1 || state.blocks(0).word() != spec_.word(0).name() ||
-      state.blocks(0).encoder() != 0 || state.blocks(0).vectors() != vectors_ ||
-      state.blocks(0).width() != width_) {
-    return InvalidArgument(fmt::format(
-        "the saved state of '{}' holds {} blocks{}; expected one of '{}' with {} vectors of {} "
-        "floats",
-        spec_.name(), state.blocks_size(),
-        state.blocks_size() == 0 ? ""
-                                 : fmt::format(", the first of '{}' with {} vectors of {} floats",
-                                               state.blocks(0).word(), state.blocks(0).vectors(),
-                                               state.blocks(0).width()),
-        spec_.word(0).name(), vectors_, width_));
-  }
+  RETURN_IF_ERROR(CheckBlocks(state));
   if (state.optimizer_step() != state.step() || state.step() > total_steps()) {
     return InvalidArgument(
         fmt::format("the saved state of '{}' is after step {} (optimiser {}); expected equal "
@@ -184,12 +205,17 @@ absl::Status TrainedRun::LoadState(std::string_view bytes) {
                     spec_.name(), state.step(), state.optimizer_step(), total_steps()));
   }
   const std::string of = fmt::format(" of the saved state of '{}'", spec_.name());
-  const v1::RowBlock& block = state.blocks(0);
-  ASSIGN_OR_RETURN(std::vector<float> rows, FloatsOf(block.rows(), rows_.size(), "the rows" + of));
-  ASSIGN_OR_RETURN(std::vector<float> exp_avg,
-                   FloatsOf(block.exp_avg(), rows_.size(), "the first moments" + of));
-  ASSIGN_OR_RETURN(std::vector<float> exp_avg_sq,
-                   FloatsOf(block.exp_avg_sq(), rows_.size(), "the second moments" + of));
+  std::vector<float> rows, exp_avg, exp_avg_sq;
+  for (const v1::RowBlock& block : state.blocks()) {
+    const size_t count = size_t{block.vectors()} * block.width();
+    for (const auto& [from, to, what] :
+         {std::tuple(&block.rows(), &rows, "the rows"),
+          {&block.exp_avg(), &exp_avg, "the first moments"},
+          {&block.exp_avg_sq(), &exp_avg_sq, "the second moments"}}) {
+      ASSIGN_OR_RETURN(const std::vector<float> values, FloatsOf(*from, count, what + of));
+      to->insert(to->end(), values.begin(), values.end());
+    }
+  }
   rows_ = std::move(rows);
   exp_avg_ = std::move(exp_avg);
   exp_avg_sq_ = std::move(exp_avg_sq);

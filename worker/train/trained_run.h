@@ -23,21 +23,21 @@ namespace neolog::train {
 /// count. Knows nothing of tensors, of the model or of the other runs of a pack. One thread.
 class TrainedRun {
  public:
-  /// A run before its first step, from `initial_rows` [K, D]. InvalidArgument names the setting
-  /// that cannot be used: other than one word, a row count or width that does not fit, rows that
-  /// are not finite, betas outside [0, 1).
-  static absl::StatusOr<TrainedRun> Create(const v1::RunSpec& spec, uint32_t width,
+  /// A run before its first step. `widths` are the D of the model's text encoders; `initial_rows`
+  /// holds [K, D] for each of them, one after the other. InvalidArgument names the setting that
+  /// cannot be used: other than one word, a row count or width that does not fit, rows that are not
+  /// finite, betas outside [0, 1).
+  static absl::StatusOr<TrainedRun> Create(const v1::RunSpec& spec, std::vector<uint32_t> widths,
                                            std::vector<float> initial_rows);
 
   const v1::RunSpec& spec() const { return spec_; }
   uint32_t vectors() const { return vectors_; }
-  uint32_t width() const { return width_; }
   /// Samples of one step: batch size times accumulation.
   uint32_t samples_per_step() const { return plan_.samples_per_step(); }
   /// Completed steps, and how many there will be.
   uint64_t step() const { return step_; }
   uint64_t total_steps() const { return schedule_.total_steps(); }
-  /// The rows, [K, D].
+  /// The rows of every encoder, one after the other, [K, D] each.
   std::span<const float> rows() const { return rows_; }
   /// The plan of the run.
   StepPlan& plan() { return plan_; }
@@ -50,11 +50,11 @@ class TrainedRun {
   /// Picture and prompt of a sample, for messages.
   using Describe = std::function<std::pair<std::string, std::string>(const PlannedSample&)>;
 
-  /// Takes the next step from its samples' losses and gradients [K, D], each of the sample's own
-  /// mean squared error, in sample order. The step's gradient is, in float32 and in sample order,
-  /// the sum of gradient * (1 / samples_per_step). Nothing is changed when a loss, a gradient, the
-  /// sum or the updated state is not finite: then the outcome holds the failure. `samples` has
-  /// samples_per_step() entries.
+  /// Takes the next step from its samples' losses and gradients (like rows()), each of the sample's
+  /// own mean squared error, in sample order. The step's gradient is, in float32 and in sample
+  /// order, the sum of gradient * (1 / samples_per_step). Nothing is changed when a loss, a
+  /// gradient, the sum or the updated state is not finite: then the outcome holds the failure.
+  /// `samples` has samples_per_step() entries.
   Outcome TakeStep(std::span<const SampleResult> samples, const Describe& describe);
 
   /// The state as a serialised v1::TrainState: equal states give equal bytes. SaveState's hash is
@@ -69,12 +69,14 @@ class TrainedRun {
   TrainedRun(const v1::RunSpec& spec, StepPlan plan, LrSchedule schedule)
       : spec_(spec), plan_(std::move(plan)), schedule_(std::move(schedule)) {}
 
+  absl::Status CheckBlocks(const v1::TrainState& state) const;
+
   v1::RunSpec spec_;
   StepPlan plan_;
   LrSchedule schedule_;
   AdamWOptions options_;
   uint32_t vectors_ = 0;
-  uint32_t width_ = 0;
+  std::vector<uint32_t> widths_;
   uint64_t step_ = 0;
   std::vector<float> rows_;
   std::vector<float> exp_avg_;

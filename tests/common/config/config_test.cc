@@ -178,9 +178,9 @@ TEST_F(ConfigTest, InternalSettings_CannotBeSet) {
   EXPECT_THAT(Errors(std::string(kMinimal) + "  samples: []\n  templates: [x]\n"),
               ElementsAre(HasSubstr("data.samples: unknown setting"),
                           HasSubstr("data.templates: unknown setting")));
-  sources_.sets = {"model.fingerprint=abc", "model.text_width=5"};
+  sources_.sets = {"model.fingerprint=abc", "model.text_widths=5"};
   EXPECT_THAT(Errors(kMinimal), ElementsAre(HasSubstr("model.fingerprint: unknown setting"),
-                                            HasSubstr("model.text_width: unknown setting")));
+                                            HasSubstr("model.text_widths: unknown setting")));
 }
 
 struct WrongCase {

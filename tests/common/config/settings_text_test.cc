@@ -32,7 +32,7 @@ v1::RunSpec Sample() {
   spec.mutable_model()->set_path("/models/with space");
   spec.mutable_model()->set_precision("bf16");
   spec.mutable_model()->set_fingerprint("abc");
-  spec.mutable_model()->set_text_width(768);
+  spec.mutable_model()->add_text_widths(768);
   auto* word = spec.mutable_word(0);
   word->set_name("<no>");
   word->set_vectors(3);

@@ -218,7 +218,7 @@ TEST_F(AppTest, Train_SubmitsACompleteSpecAndFollowsToTheEnd) {
   const v1::RunSpec& spec = request.spec();
   EXPECT_FALSE(request.idempotency_key().empty());
   EXPECT_EQ(spec.training().seed(), 7u);
-  EXPECT_EQ(spec.model().text_width(), 96u);
+  EXPECT_EQ(spec.model().text_widths(0), 96u);
   EXPECT_EQ(spec.model().fingerprint().size(), 64u);
   EXPECT_EQ(spec.data().templates_size(), 27);
   ASSERT_EQ(spec.data().samples_size(), 6);

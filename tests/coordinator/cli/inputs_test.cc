@@ -65,7 +65,7 @@ TEST_F(InputsTest, GoodInputs_FillInTheSpec) {
   WriteFileOrDie(dir_.File("pictures/1.txt"), "a red \n one");
   const Inputs inputs = Check();
   EXPECT_TRUE(config_.ok()) << Errors();
-  EXPECT_EQ(config_.spec.model().text_width(), 96u);
+  EXPECT_EQ(config_.spec.model().text_widths(0), 96u);
   EXPECT_EQ(config_.spec.data().samples_size(), 6);
   EXPECT_EQ(config_.spec.data().samples(0).file_name(), "1.png");
   EXPECT_EQ(config_.spec.data().samples(0).caption(), "a red one");

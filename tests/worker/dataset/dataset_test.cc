@@ -141,29 +141,30 @@ TEST_F(PosteriorTest, UnusableBytes_AreRefused) {
 class PromptsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(tokenizer_,
-                         Tokenizer::FromFolder(neolog::testing::SourcePath("configs/demo/model")));
+    ASSERT_OK_AND_ASSIGN(tokenizers_,
+                         LoadTokenizers(neolog::testing::SourcePath("configs/demo/model")));
   }
-  std::unique_ptr<Tokenizer> tokenizer_;
+  Tokenizers tokenizers_;
 };
 
 TEST_F(PromptsTest, Templates_AreFilledInAndSpliced) {
-  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(Spec(), *tokenizer_, 77));
+  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(Spec(), tokenizers_, 77));
   EXPECT_EQ(prompts.Of(0, 1).text, "a photo of zesko");
   EXPECT_EQ(prompts.Of(1, 0).text, "zesko, zesko caption a");
   EXPECT_EQ(prompts.Of(1, 1).text, "zesko, zesko caption b");
   const EncodedPrompt& prompt = prompts.Of(0, 0);
-  ASSERT_EQ(prompt.ids.size(), 77u);
-  EXPECT_EQ(prompt.ids[0], tokenizer_->start_token());
-  EXPECT_EQ(std::vector<int64_t>(prompt.slots.begin(), prompt.slots.begin() + 7),
-            (std::vector<int64_t>{-1, -1, -1, -1, 0, 1, -1}));
-  EXPECT_EQ(prompt.ids[6], tokenizer_->end_token());
+  ASSERT_EQ(prompt.encoders[0].ids.size(), 77u);
+  EXPECT_EQ(prompt.encoders[0].ids[0], tokenizers_[0]->start_token());
+  EXPECT_EQ(
+      std::vector<int64_t>(prompt.encoders[0].slots.begin(), prompt.encoders[0].slots.begin() + 7),
+      (std::vector<int64_t>{-1, -1, -1, -1, 0, 1, -1}));
+  EXPECT_EQ(prompt.encoders[0].ids[6], tokenizers_[0]->end_token());
 }
 
 TEST_F(PromptsTest, Captions_AreThePrompts) {
   v1::RunSpec spec = Spec();
   spec.mutable_data()->clear_templates();
-  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(spec, *tokenizer_, 77));
+  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(spec, tokenizers_, 77));
   EXPECT_EQ(prompts.Of(0, 0).text, "zesko caption a");
   EXPECT_EQ(prompts.Of(0, 1).text, "zesko caption b");
 }
@@ -172,15 +173,15 @@ TEST_F(PromptsTest, WordThatStandsNowhere_IsRefused) {
   v1::RunSpec spec = Spec();
   spec.mutable_data()->clear_templates();
   for (v1::Sample& sample : *spec.mutable_data()->mutable_samples()) sample.set_caption("a photo");
-  EXPECT_THAT(Prompts::Create(spec, *tokenizer_, 77),
+  EXPECT_THAT(Prompts::Create(spec, tokenizers_, 77),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zesko")));
 }
 
 TEST_F(PromptsTest, InitialTokens_LeaveOutStartAndEnd) {
-  EXPECT_TRUE(InitialTokens(*tokenizer_, "").empty());
-  EXPECT_EQ(InitialTokens(*tokenizer_, "orange square").size(), 2u);
-  EXPECT_EQ(InitialTokens(*tokenizer_, "square")[0],
-            InitialTokens(*tokenizer_, "orange square")[1]);
+  EXPECT_TRUE(InitialTokens(*tokenizers_[0], "").empty());
+  EXPECT_EQ(InitialTokens(*tokenizers_[0], "orange square").size(), 2u);
+  EXPECT_EQ(InitialTokens(*tokenizers_[0], "square")[0],
+            InitialTokens(*tokenizers_[0], "orange square")[1]);
 }
 
 }  // namespace

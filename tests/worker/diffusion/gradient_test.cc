@@ -36,7 +36,7 @@ struct SmallModel {
              UNetConfig unet_config = testing::SmallUNetConfig())
       : clip_weights(WeightMap::Of(testing::SeededTextEncoder(clip, kSeed), "text_encoder")),
         unet_weights(WeightMap::Of(testing::SeededUNet(unet_config, kSeed), "unet")),
-        text_encoder(WeightReader(*clip_weights, text_type, kCpu), clip),
+        text_encoder(WeightReader(*clip_weights, text_type, kCpu), clip, HiddenStates::kFinal),
         unet(WeightReader(*unet_weights, unet_type, kCpu), unet_config, kernel),
         type(unet_type) {
     EXPECT_OK(clip_weights->Finish({}));
@@ -46,10 +46,14 @@ struct SmallModel {
   at::Tensor Loss(const at::Tensor& ids, const at::Tensor& slots, const at::Tensor& rows,
                   const at::Tensor& latents, const at::Tensor& timesteps,
                   const at::Tensor& target) const {
-    const at::Tensor text = text_encoder.forward(ids, slots, rows).to(type);
+    const Conditioning text{.hidden = Text(ids, slots, rows).to(type)};
     const at::Tensor out = unet.forward(latents.to(type), timesteps, text);
     const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
     return (out.to(wide) - target.to(wide)).square().mean({1, 2, 3});
+  }
+
+  at::Tensor Text(const at::Tensor& ids, const at::Tensor& slots, const at::Tensor& rows) const {
+    return text_encoder.forward({ids, slots, rows}, 0).hidden;
   }
 
   std::unique_ptr<WeightMap> clip_weights, unet_weights;
@@ -121,7 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(Splicing, RowOfTheTable_IsTheOrdinaryToken) {
   const SmallModel model(at::kFloat, at::kFloat, AttentionKernel::kMatmul);
   const at::Tensor ids = Ids().unsqueeze(0), none = at::full_like(ids, -1);
-  const at::Tensor plain = model.text_encoder.forward(ids, none, at::zeros({0, 16}));
+  const at::Tensor plain = model.Text(ids, none, at::zeros({0, 16}));
   // Positions 2 and 5 become rows that hold what the table has there; the ids below them mean
   // nothing any more.
   const at::Tensor rows = model.text_encoder.Embed(Int64({5, 2}));
@@ -130,17 +134,16 @@ TEST(Splicing, RowOfTheTable_IsTheOrdinaryToken) {
   slots[0][5] = 1;
   other[0][2] = 987654321;
   other[0][5] = -77;
-  EXPECT_TRUE(model.text_encoder.forward(other, slots, rows).equal(plain));
+  EXPECT_TRUE(model.Text(other, slots, rows).equal(plain));
 }
 
 TEST(Splicing, CopyPerSample_IsTheSameNumbers) {
   const SmallModel model(at::kFloat, at::kFloat, AttentionKernel::kMatmul);
   const at::Tensor ids = at::stack({Ids(), Ids()}), slots = at::stack({Slots(), Slots()});
   const at::Tensor rows = Normal({2, 16}, 3);
-  const at::Tensor shared = model.text_encoder.forward(ids, slots, rows);
-  EXPECT_TRUE(model.text_encoder.forward(ids, slots, at::stack({rows, rows})).equal(shared));
-  const at::Tensor different =
-      model.text_encoder.forward(ids, slots, at::stack({rows, Normal({2, 16}, 4)}));
+  const at::Tensor shared = model.Text(ids, slots, rows);
+  EXPECT_TRUE(model.Text(ids, slots, at::stack({rows, rows})).equal(shared));
+  const at::Tensor different = model.Text(ids, slots, at::stack({rows, Normal({2, 16}, 4)}));
   EXPECT_TRUE(different[0].equal(shared[0]));
   EXPECT_FALSE(different[1].equal(shared[1]));
 }

@@ -82,16 +82,18 @@ std::vector<at::Tensor> Fingerprint(const Model& model) {
   ids[0][1] = 3;
   at::Tensor slots = at::full_like(ids, -1);
   slots[0][2] = 0;
-  const at::Tensor text = model.EncodeText(ids, slots, Normal({1, model.info().text_width}, 1));
+  const Conditioning text =
+      model.EncodeText({{ids, slots, Normal({1, model.info().text_widths[0]}, 1)}});
   const auto [mean, logvar] = model.EncodeImage(Normal({1, 3, 16, 24}, 2).clamp(-1, 1));
-  return {text, model.PredictNoise(Normal({1, 4, 8, 8}, 3), at::tensor({int64_t{500}}), text), mean,
+  return {text.hidden,
+          model.PredictNoise(Normal({1, 4, 8, 8}, 3), at::tensor({int64_t{500}}), text), mean,
           logvar, model.DecodeLatents(Normal({1, 4, 2, 3}, 4))};
 }
 
 TEST(LoadModel, NarrowModel_HasItsSizes) {
   const auto model = LoadOrDie(SourcePath("tests/golden/narrow_sd1/model"));
   const ModelInfo& info = model->info();
-  EXPECT_EQ(info.text_width, 32);
+  EXPECT_EQ(info.text_widths, std::vector<int64_t>{32});
   EXPECT_EQ(info.text_positions, 77);
   EXPECT_EQ(info.start_token, info.vocabulary - 2);
   EXPECT_EQ(info.end_token, info.vocabulary - 1);
@@ -114,8 +116,8 @@ TEST(LoadModel, TokenEmbeddings_AreTheTables) {
     table = tensors.at("text_model.embeddings.token_embedding.weight").clone();
   });
   const auto model = LoadOrDie(folder.path());
-  EXPECT_TRUE(model->TokenEmbeddings({5, 0, 5}).equal(
-      table.index_select(0, at::tensor({5, 0, 5}, at::kLong))));
+  EXPECT_TRUE(model->TokenEmbeddings(0, {5, 0, 5})
+                  .equal(table.index_select(0, at::tensor({5, 0, 5}, at::kLong))));
 }
 
 struct GoodCase {

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
@@ -55,8 +56,13 @@ Shapes ShapesOf(const Build& build) {
   return empty->asked();
 }
 Shapes ShapesOfTextEncoder(const ClipConfig& c) {
-  Shapes shapes =
-      ShapesOf([&](const WeightReader& r) { diffusion::ClipTextEncoder(r / "text_model", c); });
+  // Over nothing, the encoder takes the keys to be without their usual prefix.
+  Shapes shapes;
+  for (const auto& [key, shape] : ShapesOf([&](const WeightReader& r) {
+         diffusion::ClipTextEncoder(r, c, diffusion::HiddenStates::kFinal);
+       })) {
+    shapes[(key.starts_with("text_projection") ? "" : "text_model.") + key] = shape;
+  }
   return shapes;
 }
 Shapes ShapesOfUNet(const UNetConfig& c) {
@@ -192,6 +198,30 @@ void WriteFullWidthModel(const std::string& folder, uint64_t seed) {
   WriteText(root / "scheduler/scheduler_config.json",
             R"({"_class_name": "DDPMScheduler", "beta_start": 0.00085, "beta_end": 0.012,
                 "beta_schedule": "scaled_linear", "num_train_timesteps": 1000, "prediction_type": "epsilon"})");
+}
+
+void WriteSeededModel(const std::string& configs, const std::string& folder) {
+  namespace fs = std::filesystem;
+  fs::create_directories(folder);
+  fs::copy(configs, folder, fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  const auto text = [&](const std::string& file) {
+    std::ifstream in(fs::path(configs) / file);
+    return std::string((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  };
+  const uint64_t seed = nlohmann::json::parse(text("seed.json")).at("seed").get<uint64_t>();
+  const fs::path root(folder);
+  for (const std::string part : {"text_encoder", "text_encoder_2"}) {
+    if (!fs::exists(root / part)) continue;
+    const auto config = diffusion::ParseClipConfig(text(part + "/config.json"), part);
+    ASSERT_TRUE(config.ok()) << config.status();
+    WritePart(root / part / "model.safetensors", part, ShapesOfTextEncoder(*config), seed);
+  }
+  const auto unet = diffusion::ParseUNetConfig(text("unet/config.json"), "unet");
+  ASSERT_TRUE(unet.ok()) << unet.status();
+  const auto vae = diffusion::ParseVaeConfig(text("vae/config.json"), "vae");
+  ASSERT_TRUE(vae.ok()) << vae.status();
+  WritePart(root / "unet/diffusion_pytorch_model.safetensors", "unet", ShapesOfUNet(*unet), seed);
+  WritePart(root / "vae/diffusion_pytorch_model.safetensors", "vae", ShapesOfVae(*vae), seed);
 }
 
 ClipConfig SmallClipConfig() {

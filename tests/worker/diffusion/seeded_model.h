@@ -35,6 +35,10 @@ diffusion::VaeConfig FullVaeConfig();
 /// tensor in memory at a time.
 void WriteFullWidthModel(const std::string& folder, uint64_t seed);
 
+/// Writes the diffusers folder whose configurations and tokenizers lie in `configs`, with the
+/// seeded weights of the seed in its seed.json (tests/golden/narrow_sd2 and narrow_sdxl).
+void WriteSeededModel(const std::string& configs, const std::string& folder);
+
 /// Small configurations with every kind of part.
 diffusion::ClipConfig SmallClipConfig();
 diffusion::UNetConfig SmallUNetConfig();

@@ -32,16 +32,16 @@ class GenerateTest : public ::testing::Test {
     auto model = diffusion::LoadModel(path, {});
     ASSERT_OK(model);
     model_ = model->release();
-    auto tokenizer = Tokenizer::FromFolder(path);
-    ASSERT_OK(tokenizer);
-    tokenizer_ = tokenizer->release();
+    auto tokenizers = dataset::LoadTokenizers(path);
+    ASSERT_OK(tokenizers);
+    tokenizers_ = new dataset::Tokenizers(*std::move(tokenizers));
   }
 
   PictureRequest Request(const std::string& prompt) const {
     PictureRequest request;
-    request.prompt = dataset::EncodePrompt(*tokenizer_, prompt, {}, 77).value();
-    request.negative = dataset::EncodePrompt(*tokenizer_, "", {}, 77).value();
-    request.rows = at::zeros({0, model_->info().text_width});
+    request.prompt = dataset::EncodePrompt(*tokenizers_, prompt, {}, 77).value();
+    request.negative = dataset::EncodePrompt(*tokenizers_, "", {}, 77).value();
+    request.rows = at::zeros({0});
     request.sampler = "ddim";
     request.steps = 8;
     request.cfg = 4;
@@ -50,10 +50,10 @@ class GenerateTest : public ::testing::Test {
   }
 
   static diffusion::Model* model_;
-  static Tokenizer* tokenizer_;
+  static dataset::Tokenizers* tokenizers_;
 };
 diffusion::Model* GenerateTest::model_ = nullptr;
-Tokenizer* GenerateTest::tokenizer_ = nullptr;
+dataset::Tokenizers* GenerateTest::tokenizers_ = nullptr;
 
 TEST_F(GenerateTest, ASeed_GivesOnePicture) {
   PictureRequest request = Request("a photo of a red square on a sky background");
@@ -116,7 +116,7 @@ TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
   list.steps = 3;
   const auto draw = [&] {
     std::vector<std::string> pngs;
-    EXPECT_OK(DrawAll(*model_, *tokenizer_, list, [&](Drawn drawn) {
+    EXPECT_OK(DrawAll(*model_, *tokenizers_, list, [&](Drawn drawn) {
       EXPECT_EQ(drawn.seed, 1 + pngs.size());
       pngs.push_back(drawn.png);
       return absl::OkStatus();
@@ -127,7 +127,7 @@ TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
   Embedding embedding;
   embedding.name = "zesko";
   embedding.vectors = 2;
-  embedding.width = model_->info().text_width;
+  embedding.width = model_->info().text_widths[0];
   embedding.values.assign(static_cast<size_t>(2 * embedding.width), 0.5f);
   list.embedding = embedding;
   const std::vector<std::string> after = draw();
@@ -138,7 +138,7 @@ TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
 
   list.embedding->width = 5;
   list.embedding->values.resize(10);
-  EXPECT_THAT(DrawAll(*model_, *tokenizer_, list, [](Drawn) { return absl::OkStatus(); }),
+  EXPECT_THAT(DrawAll(*model_, *tokenizers_, list, [](Drawn) { return absl::OkStatus(); }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("5")));
 }
 

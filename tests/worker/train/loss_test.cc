@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "common/plan/philox.h"
-#include "common/text/tokenizer.h"
 #include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
 #include "worker/torch_support/runtime.h"
@@ -44,15 +43,15 @@ class LossTest : public ::testing::TestWithParam<Variant> {
     options.attention = GetParam().attention;
     options.precision = GetParam().precision;
     ASSERT_OK_AND_ASSIGN(model_, diffusion::LoadModel(path, options));
-    ASSERT_OK_AND_ASSIGN(tokenizer_, Tokenizer::FromFolder(path));
+    ASSERT_OK_AND_ASSIGN(tokenizers_, dataset::LoadTokenizers(path));
     for (uint32_t i = 0; i < 4; ++i) {
       ASSERT_OK_AND_ASSIGN(
           prompts_.emplace_back(),
-          dataset::EncodePrompt(*tokenizer_, i % 2 == 0 ? "a photo of zesko" : "zesko on a beach",
+          dataset::EncodePrompt(tokenizers_, i % 2 == 0 ? "a photo of zesko" : "zesko on a beach",
                                 {"zesko", 2}, model_->info().text_positions));
       posteriors_.push_back({Normal(100 + i, {4, 16, 16}), Normal(200 + i, {4, 16, 16}).abs()});
     }
-    rows_ = Normal(300, {2, model_->info().text_width}) * 0.1;
+    rows_ = Normal(300, {2 * model_->info().text_widths[0]}) * 0.1;
   }
 
   static at::Tensor Normal(uint32_t stream, at::IntArrayRef shape) {
@@ -80,7 +79,7 @@ class LossTest : public ::testing::TestWithParam<Variant> {
   }
 
   std::unique_ptr<diffusion::Model> model_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  dataset::Tokenizers tokenizers_;
   std::vector<dataset::EncodedPrompt> prompts_;
   std::vector<dataset::Posterior> posteriors_;
   at::Tensor rows_;
@@ -120,7 +119,7 @@ TEST_P(Float32LossTest, Gradient_IsTheSlopeOfTheLoss) {
   const MicrobatchResult result = Compute({0, 1}, 2);
   const SampleInput sample = Sample(1);
   const MicrobatchInput input = MakeMicrobatch(*model_, std::span(&sample, 1), 1);
-  const at::Tensor direction = Normal(400, {2, model_->info().text_width});
+  const at::Tensor direction = Normal(400, {2 * model_->info().text_widths[0]});
   // At this step curvature costs 0.2 %; the loss is good to about 1e-7, so the quotient to 5e-5.
   const double h = 2e-3;
   const double up = ComputeLoss(*model_, input, rows_ + h * direction).item<double>();

@@ -210,7 +210,7 @@ TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
   };
   using A = v1::Assignment;
   constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
-  refused([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); },
+  refused([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->add_text_widths(768); },
           kInvalid, "text width 768");
   refused([](A& a) { a.mutable_runs(1)->mutable_spec()->mutable_data()->set_resolution(128); },
           kInvalid, "'zesko' and 'wimbra' differ in data.resolution");
@@ -273,9 +273,10 @@ TEST_F(PackTrainerTest, UnusableRun_IsBlamedAlone_UnusableModelIsNot) {
     return session::BlamedRun((*trainer)->Prepare(assignment));
   };
   using A = v1::Assignment;
-  EXPECT_EQ(
-      blamed([](A& a) { a.mutable_runs(0)->mutable_spec()->mutable_model()->set_text_width(768); }),
-      "zesko");
+  EXPECT_EQ(blamed([](A& a) {
+              a.mutable_runs(0)->mutable_spec()->mutable_model()->add_text_widths(768);
+            }),
+            "zesko");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->mutable_spec()->clear_word(); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) { a.mutable_runs(1)->set_committed_state("garbage"); }), "wimbra");
   EXPECT_EQ(blamed([](A& a) {
