@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -18,7 +19,7 @@ using ::neolog::testing::StatusIs;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr uint32_t kWidth = 3;
+const std::vector<uint32_t> kWidths = {3};
 
 v1::RunSpec Spec() {
   v1::RunSpec spec;
@@ -42,7 +43,7 @@ v1::RunSpec Spec() {
 const std::vector<float> kFirstRows = {1, 2, 3, 4, 5, 6};
 
 TrainedRun NewRun(const v1::RunSpec& spec = Spec()) {
-  auto run = TrainedRun::Create(spec, kWidth, kFirstRows);
+  auto run = TrainedRun::Create(spec, kWidths, kFirstRows);
   EXPECT_OK(run);
   return *std::move(run);
 }
@@ -104,6 +105,32 @@ TEST(TrainedRunTest, SavedState_GoesOnToTheSameBytes) {
   EXPECT_EQ(resumed.SaveState(), straight.SaveState());
 }
 
+TEST(TrainedRunTest, TwoEncoders_HaveABlockEachAndTheUpdatesOfOne) {
+  TrainedRun one = NewRun();
+  auto two = TrainedRun::Create(Spec(), {2, 1}, kFirstRows);
+  ASSERT_OK(two);
+  Step(one);
+  Step(*two);
+  EXPECT_TRUE(std::equal(one.rows().begin(), one.rows().end(), two->rows().begin()));
+  v1::TrainState state;
+  ASSERT_TRUE(state.ParseFromString(two->SaveState()));
+  ASSERT_EQ(state.blocks_size(), 2);
+  const std::string all(reinterpret_cast<const char*>(one.rows().data()), 24);
+  EXPECT_EQ(state.blocks(0).rows(), all.substr(0, 16));
+  EXPECT_EQ(state.blocks(1).rows(), all.substr(16));
+  EXPECT_EQ(state.blocks(1).encoder(), 1u);
+
+  auto resumed = TrainedRun::Create(Spec(), {2, 1}, kFirstRows);
+  ASSERT_OK(resumed);
+  ASSERT_OK(resumed->LoadState(two->SaveState()));
+  EXPECT_EQ(resumed->SaveState(), two->SaveState());
+  EXPECT_THAT(one.LoadState(two->SaveState()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("holds 2 blocks")));
+  state.mutable_blocks()->SwapElements(0, 1);
+  EXPECT_THAT(resumed->LoadState(state.SerializeAsString()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 and 1 floats")));
+}
+
 TEST(TrainedRunTest, BadNumbers_AreRefusedAndChangeNothing) {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
@@ -144,7 +171,7 @@ TEST(TrainedRunTest, UnusableSettings_AreRefused) {
   const auto refused = [](auto change, const char* says) {
     v1::RunSpec spec = Spec();
     change(spec);
-    EXPECT_THAT(TrainedRun::Create(spec, kWidth, kFirstRows),
+    EXPECT_THAT(TrainedRun::Create(spec, kWidths, kFirstRows),
                 StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr(says)));
   };
   refused([](v1::RunSpec& s) { s.add_word(); }, "has 2 words; expected exactly one");
@@ -156,7 +183,7 @@ TEST(TrainedRunTest, UnusableSettings_AreRefused) {
           "learning_rate 'x'");
   std::vector<float> rows = kFirstRows;
   rows[3] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_THAT(TrainedRun::Create(Spec(), kWidth, rows),
+  EXPECT_THAT(TrainedRun::Create(Spec(), kWidths, rows),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("not finite")));
 }
 
