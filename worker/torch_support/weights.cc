@@ -29,7 +29,7 @@ bool IsFloating(TensorType type) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(std::shared_ptr<SafetensorsFile> file, SafetensorsFile::Open(path));
+  ASSIGN_OR_RETURN(std::shared_ptr<TensorFile> file, TensorFile::Open(path));
   std::unique_ptr<WeightMap> map(new WeightMap);
   map->name_ = path;
   map->file_ = file;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/tensor_file/safetensors.h"
+#include "common/tensor_file/tensor_file.h"
 
 namespace neolog::torch_support {
 
@@ -20,7 +20,7 @@ namespace neolog::torch_support {
 /// One thread.
 class WeightMap {
  public:
-  /// Maps a safetensors file. Errors as SafetensorsFile::Open.
+  /// Maps a file of weights. Errors as TensorFile::Open.
   static absl::StatusOr<std::unique_ptr<WeightMap>> Open(const std::string& path);
   /// The same of tensors in memory, for tests and generated weights. `name` stands in messages.
   static std::unique_ptr<WeightMap> Of(std::map<std::string, at::Tensor> tensors, std::string name);
@@ -51,7 +51,7 @@ class WeightMap {
   WeightMap() = default;
 
   std::string name_;
-  std::shared_ptr<const SafetensorsFile> file_;  // null for tensors in memory
+  std::shared_ptr<const TensorFile> file_;  // null for tensors in memory
   std::map<std::string, at::Tensor> tensors_;
   std::map<std::string, std::vector<int64_t>> asked_;
   std::vector<std::string> errors_;
