@@ -219,6 +219,13 @@ void AddOtherCommands(CLI::App& app, Parsed& p) {
       ->required();
   tokenize->add_flag("--json", p.tokenize.json,
                      "The default, and the only output: one JSON array a line");
+  tokenize->add_flag("--padded", p.tokenize.padded,
+                     "As the text encoder reads them: cut or in chunks, and padded to 77 ids each");
+  tokenize
+      ->add_option("--long-prompts", p.tokenize.long_prompts,
+                   "With --padded, as text.long_prompts in a run: truncate or chunk [truncate]")
+      ->check(CLI::IsMember({"truncate", "chunk"}))
+      ->needs("--padded");
   AddCommand(app, p, "version", "The version of this program",
              [](Context& c) { return VersionCommand(c); });
 }

@@ -95,6 +95,9 @@ ExitCode DoctorCommand(Context& context, OutputFormat format);
 struct TokenizeOptions {
   std::string model;
   bool json = false;
+  /// Each prompt as the text encoder reads it, cut or in chunks, and padded.
+  bool padded = false;
+  std::string long_prompts = "truncate";
 };
 ExitCode TokenizeCommand(Context& context, const TokenizeOptions& options);
 

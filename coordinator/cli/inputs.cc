@@ -196,21 +196,54 @@ class Checker {
         Report("word.init_file", ToStd(rows.status().message()));
       }
     }
+    const LearnedWord learned{word.name(), std::max<int64_t>(1, word.vectors())};
+    CheckPreviews(learned);
     const bool captions = spec().data().templates().empty();
     if (!have_prompts || (captions && spec().data().samples().empty())) return;
     const std::vector<std::string> prompts = Prompts(word.name());
-    const auto use = CheckPrompts(*tokenizer_, prompts,
-                                  {word.name(), std::max<int64_t>(1, word.vectors())}, positions_);
+    const auto rules = PromptRulesOf(spec().text().long_prompts(), "");
+    if (!rules.ok()) return;  // reported when it was read
+    const auto use = CheckPrompts(*tokenizer_, prompts, learned, positions_, *rules);
     if (!use.ok()) {
       const char* key = spec().data().prompts() == "file" ? "data.prompt_file" : "data.prompts";
       return Report(key, ToStd(use.status().message()));
     }
+    WarnOfCut(prompts, *use);
     if (!use->without_word.empty()) {
       inputs_.warnings.push_back(
           fmt::format("{} of {} prompts do not contain '{}' and teach it nothing, for example '{}'",
                       use->without_word.size(), prompts.size(), word.name(),
                       prompts[use->without_word.front()]));
     }
+  }
+
+  void WarnOfCut(const std::vector<std::string>& prompts, const PromptUse& use) {
+    if (use.cut.empty()) return;
+    inputs_.warnings.push_back(fmt::format(
+        "{} of {} prompts have more than {} tokens and lose their end, up to {} tokens of it, for "
+        "example '{}'; text.long_prompts: chunk keeps them whole",
+        use.cut.size(), prompts.size(), positions_ - 2, use.most_lost,
+        ShortenedPrompt(prompts[use.cut.front()])));
+  }
+
+  /// Previews come hours after submission: what is wrong with their prompts is said now.
+  void CheckPreviews(const LearnedWord& word) {
+    const v1::PreviewSpec& preview = spec().preview();
+    const auto rules = PromptRulesOf(spec().text().long_prompts(), preview.emphasis());
+    if (preview.every_steps() == 0 || !rules.ok()) return;
+    const auto check = [&](const char* key, const std::string& prompt) {
+      if (!Readable(key)) return;
+      const auto spliced = SplicePrompt(*tokenizer_, prompt, {word}, positions_, *rules);
+      if (!spliced.ok()) return Report(key, ToStd(spliced.status().message()));
+      if (spliced->lost > 0) {
+        inputs_.warnings.push_back(
+            fmt::format("{}: the last {} tokens of '{}' do not fit and are left out; "
+                        "text.long_prompts: chunk keeps them",
+                        key, spliced->lost, ShortenedPrompt(prompt)));
+      }
+    };
+    for (const std::string& prompt : preview.prompts()) check("preview.prompts", prompt);
+    check("preview.negative_prompt", preview.negative_prompt());
   }
 
   void CheckLogDir() {

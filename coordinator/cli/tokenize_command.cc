@@ -1,22 +1,36 @@
+#include <fmt/format.h>
+
 #include <iostream>
 #include <string>
+#include <vector>
 
+#include "common/text/splice.h"
 #include "common/text/tokenizer.h"
 #include "coordinator/cli/commands.h"
 
 namespace neolog::cli {
+namespace {
+
+constexpr int64_t kPositions = 77;  // of every CLIP text encoder
+
+absl::StatusOr<std::vector<int64_t>> IdsOf(const Tokenizer& tokenizer, const std::string& prompt,
+                                           const TokenizeOptions& options) {
+  if (!options.padded) return tokenizer.Encode(prompt);
+  ASSIGN_OR_RETURN(const PromptRules rules, PromptRulesOf(options.long_prompts, ""));
+  ASSIGN_OR_RETURN(SplicedPrompt spliced, SplicePrompt(tokenizer, prompt, {}, kPositions, rules));
+  return std::move(spliced.input_ids);
+}
+
+}  // namespace
 
 ExitCode TokenizeCommand(Context& context, const TokenizeOptions& options) {
   const auto tokenizer = Tokenizer::FromFolder(options.model);
   if (!tokenizer.ok()) return Fail(context, tokenizer.status(), kExitUsage);
   std::string line;
   while (std::getline(*context.console->options().in, line)) {
-    std::string ids = "[";
-    for (const int64_t id : (*tokenizer)->Encode(line)) {
-      if (ids.size() > 1) ids += ", ";
-      ids += std::to_string(id);
-    }
-    context.console->Print(ids + "]\n");
+    const auto ids = IdsOf(**tokenizer, line, options);
+    if (!ids.ok()) return Fail(context, ids.status(), kExitUsage);
+    context.console->Print(fmt::format("[{}]\n", fmt::join(*ids, ", ")));
   }
   return kExitOk;
 }

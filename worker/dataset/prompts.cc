@@ -1,8 +1,11 @@
 #include "worker/dataset/prompts.h"
 
+#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
+#include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "common/text/prompts.h"
@@ -22,15 +25,44 @@ absl::StatusOr<Tokenizers> LoadTokenizers(const std::string& model_path) {
 }
 
 absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizers& tokenizers, std::string_view text,
-                                           const LearnedWord& word, int64_t positions) {
+                                           const LearnedWord& word, int64_t positions,
+                                           const PromptRules& rules) {
   std::vector<LearnedWord> words;
   if (!word.name.empty()) words.push_back(word);
   EncodedPrompt prompt{std::string(text), {}};
   for (const std::unique_ptr<Tokenizer>& tokenizer : tokenizers) {
-    ASSIGN_OR_RETURN(SplicedPrompt spliced, SplicePrompt(*tokenizer, text, words, positions));
-    prompt.encoders.push_back({std::move(spliced.input_ids), std::move(spliced.slots)});
+    ASSIGN_OR_RETURN(SplicedPrompt spliced,
+                     SplicePrompt(*tokenizer, text, words, positions, rules));
+    prompt.encoders.push_back(
+        {std::move(spliced.input_ids), std::move(spliced.slots), std::move(spliced.weights)});
+    if (prompt.encoders.back().ids.size() != prompt.encoders.front().ids.size()) {
+      return InvalidArgument(fmt::format(
+          "the model's two tokenizers cut the prompt '{}' into different numbers of chunks; "
+          "shorten it, or set text.long_prompts to truncate",
+          text));
+    }
   }
   return prompt;
+}
+
+absl::StatusOr<PicturePrompts> EncodePicturePrompts(const Tokenizers& tokenizers,
+                                                    std::string_view prompt,
+                                                    std::string_view negative,
+                                                    const LearnedWord& word, int64_t positions,
+                                                    const PromptRules& rules) {
+  PicturePrompts both;
+  PromptRules filled_up = rules;
+  for (int pass = 0; pass < 2; ++pass) {
+    ASSIGN_OR_RETURN(both.prompt, EncodePrompt(tokenizers, prompt, word, positions, filled_up));
+    ASSIGN_OR_RETURN_WITH(both.negative,
+                          EncodePrompt(tokenizers, negative, word, positions, filled_up),
+                          "the negative prompt");
+    const size_t length = both.prompt.encoders.at(0).ids.size();
+    const size_t negative_length = both.negative.encoders.at(0).ids.size();
+    if (length == negative_length) break;
+    filled_up.min_chunks = static_cast<int64_t>(std::max(length, negative_length)) / positions;
+  }
+  return both;
 }
 
 std::vector<diffusion::TextInput> TextInputsOf(const std::vector<const EncodedPrompt*>& prompts,
@@ -39,20 +71,27 @@ std::vector<diffusion::TextInput> TextInputsOf(const std::vector<const EncodedPr
   const std::vector<at::Tensor> rows = diffusion::RowBlocks(flat_rows, widths);
   std::vector<diffusion::TextInput> inputs;
   for (size_t encoder = 0; encoder < rows.size(); ++encoder) {
-    std::vector<at::Tensor> ids, slots;
+    std::vector<at::Tensor> ids, slots, weights;
+    bool weighted = false;
     for (const EncodedPrompt* prompt : prompts) {
-      ids.push_back(at::tensor(at::ArrayRef<int64_t>(prompt->encoders.at(encoder).ids), at::kLong));
-      slots.push_back(
-          at::tensor(at::ArrayRef<int64_t>(prompt->encoders.at(encoder).slots), at::kLong));
+      const EncodedText& text = prompt->encoders.at(encoder);
+      ids.push_back(at::tensor(at::ArrayRef<int64_t>(text.ids), at::kLong));
+      slots.push_back(at::tensor(at::ArrayRef<int64_t>(text.slots), at::kLong));
+      weighted = weighted || !text.weights.empty();
+      weights.push_back(text.weights.empty()
+                            ? at::ones({static_cast<int64_t>(text.ids.size())}, at::kFloat)
+                            : at::tensor(at::ArrayRef<float>(text.weights), at::kFloat));
     }
-    inputs.push_back({at::stack(ids), at::stack(slots), rows[encoder]});
+    inputs.push_back({at::stack(ids), at::stack(slots), rows[encoder],
+                      weighted ? at::stack(weights) : at::Tensor()});
   }
   return inputs;
 }
 
 absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizers& tokenizers,
                                         int64_t positions) {
-  Prompts prompts(spec, tokenizers, positions);
+  ASSIGN_OR_RETURN(const PromptRules rules, PromptRulesOf(spec.text().long_prompts(), ""));
+  Prompts prompts(spec, tokenizers, positions, rules);
   const v1::DataSpec& data = spec.data();
   std::vector<std::string> texts;
   for (int prompt = 0; prompt == 0 || prompt < data.templates_size(); ++prompt) {
@@ -61,7 +100,15 @@ absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizer
       texts.push_back(prompts.TextOf(static_cast<uint32_t>(prompt), static_cast<uint32_t>(image)));
     }
   }
-  RETURN_IF_ERROR(CheckPrompts(*tokenizers[0], texts, prompts.word_, positions));
+  ASSIGN_OR_RETURN(const PromptUse use,
+                   CheckPrompts(*tokenizers[0], texts, prompts.word_, positions, rules));
+  prompts.rules_.min_chunks = use.chunks;
+  if (tokenizers.size() > 1) {  // checked with the first alone
+    for (const std::string& text : texts) {
+      RETURN_IF_ERROR(
+          EncodePrompt(tokenizers, text, prompts.word_, positions, prompts.rules_).status());
+    }
+  }
   return prompts;
 }
 
@@ -78,14 +125,19 @@ const EncodedPrompt& Prompts::Of(uint32_t prompt, uint32_t image) {
   auto place = encoded_.find(key);
   if (place == encoded_.end()) {
     // Create spliced every prompt once, so this cannot fail.
-    absl::StatusOr<EncodedPrompt> encoded = Encode(TextOf(prompt, image));
+    absl::StatusOr<EncodedPrompt> encoded =
+        EncodePrompt(*tokenizers_, TextOf(prompt, image), word_, positions_, rules_);
     place = encoded_.emplace(key, *std::move(encoded)).first;
   }
   return place->second;
 }
 
-absl::StatusOr<EncodedPrompt> Prompts::Encode(std::string_view text) const {
-  return EncodePrompt(*tokenizers_, text, word_, positions_);
+absl::StatusOr<PicturePrompts> Prompts::OfPreview(uint32_t index) const {
+  const v1::PreviewSpec& preview = spec_.preview();
+  ASSIGN_OR_RETURN(const PromptRules rules,
+                   PromptRulesOf(spec_.text().long_prompts(), preview.emphasis()));
+  return EncodePicturePrompts(*tokenizers_, preview.prompts(static_cast<int>(index)),
+                              preview.negative_prompt(), word_, positions_, rules);
 }
 
 std::vector<int64_t> InitialTokens(const Tokenizer& tokenizer, std::string_view text) {

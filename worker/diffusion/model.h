@@ -52,19 +52,22 @@ struct ModelInfo {
 };
 
 /// Prompts as one text encoder reads them. A slot of -1 keeps the ordinary token, r >= 0 puts
-/// learned row r there and the id is ignored.
+/// learned row r there and the id is ignored. T is at most the encoder's positions, or n times
+/// them: then these are n chunks side by side, each encoded for itself.
 struct TextInput {
   at::Tensor input_ids;  // [B, T] int64
   at::Tensor slots;      // [B, T] int64
   /// [K, D] float32 shared by the batch, or [B, K, D] float32 with a copy per sample; gradients
   /// flow to it when it requires them.
   at::Tensor rows;
+  /// [B, T] float32: what each position's hidden state is weighed with; undefined: nothing is.
+  at::Tensor weights = {};
 };
 
 /// What the UNet is conditioned on, in the compute dtype.
 struct Conditioning {
   at::Tensor hidden;  // [B, T, C]: the encoders' hidden states side by side
-  at::Tensor pooled;  // [B, C2]; undefined without size conditioning
+  at::Tensor pooled;  // [B, C2], of the first chunk; undefined without size conditioning
   /// [B, 6] int64: height and width of the picture as it was, top and left of the crop, height and
   /// width that are aimed at. Set by the caller where the model has size conditioning.
   at::Tensor time_ids;

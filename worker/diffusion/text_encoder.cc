@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/index_copy.h>
 #include <ATen/ops/index_select.h>
@@ -14,6 +15,15 @@ namespace {
 
 WeightReader TextModel(const WeightReader& reader) {
   return reader.weights().HasPrefix(reader.Key("text_model.")) ? reader / "text_model" : reader;
+}
+
+// [B, T, C] with each position's weight. The mean is each prompt's own, so that it does not depend
+// on what else is in the batch; where no weight differs from 1 nothing changes, not even a last
+// bit.
+at::Tensor Weighed(const at::Tensor& hidden, const at::Tensor& weights) {
+  const at::Tensor product = hidden * weights.unsqueeze(-1);
+  const at::Tensor ratio = hidden.mean({1, 2}, /*keepdim=*/true) / product.mean({1, 2}, true);
+  return at::where(weights.eq(1).all(1).view({-1, 1, 1}), hidden, product * ratio);
 }
 
 }  // namespace
@@ -77,8 +87,6 @@ at::Tensor ClipTextEncoder::Splice(const TextInput& input) const {
               "input_ids and slots are [B, T]; got ", input_ids.sizes(), " and ", slots.sizes());
   const int64_t batch = input_ids.size(0), positions = input_ids.size(1),
                 width = token_embedding.size(1);
-  TORCH_CHECK(positions <= position_embedding.size(0), "a prompt of ", positions,
-              " positions; the encoder has ", position_embedding.size(0));
   TORCH_CHECK(rows.dim() >= 2 && rows.dim() <= 3 && rows.size(-1) == width &&
                   (rows.dim() == 2 || rows.size(0) == batch),
               "rows are [K, ", width, "] or [", batch, ", K, ", width, "]; got ", rows.sizes());
@@ -107,19 +115,48 @@ at::Tensor ClipTextEncoder::Splice(const TextInput& input) const {
 }
 
 TextFeatures ClipTextEncoder::forward(const TextInput& input, int64_t end_token) const {
+  const int64_t all = input.input_ids.size(-1), positions = position_embedding.size(0);
+  TORCH_CHECK(all <= positions || all % positions == 0, "a prompt of ", all,
+              " positions; the encoder has ", positions, ", and chunks are that long");
+  TORCH_CHECK(!input.weights.defined() || input.weights.sizes() == input.input_ids.sizes(),
+              "weights are [B, T] as input_ids; got ", input.weights.sizes(), " and ",
+              input.input_ids.sizes());
+  if (all <= positions) return EncodeChunk(input, end_token, /*pool=*/true);
+  TextFeatures features;
+  std::vector<at::Tensor> hidden;
+  for (int64_t first = 0; first < all; first += positions) {
+    const auto part = [&](const at::Tensor& x) {
+      return x.defined() ? x.narrow(1, first, positions) : x;
+    };
+    const TextFeatures chunk = EncodeChunk(
+        {part(input.input_ids), part(input.slots), input.rows, part(input.weights)}, end_token,
+        /*pool=*/first == 0);
+    if (first == 0) features.pooled = chunk.pooled;
+    hidden.push_back(chunk.hidden);
+  }
+  features.hidden = at::cat(hidden, 1);
+  return features;
+}
+
+TextFeatures ClipTextEncoder::EncodeChunk(const TextInput& input, int64_t end_token,
+                                          bool pool) const {
+  pool = pool && text_projection.has_value();
+  const auto weighed = [&](const at::Tensor& hidden) {
+    return input.weights.defined() ? Weighed(hidden, input.weights.to(hidden.device())) : hidden;
+  };
   at::Tensor x = Splice(input);
   x = x + position_embedding.narrow(0, 0, x.size(1));
   TextFeatures features;
   const bool penultimate = hidden_ == HiddenStates::kPenultimate;
   for (size_t i = 0; i < layers.size(); ++i) {
     if (penultimate && i + 1 == layers.size()) {
-      features.hidden = x;
-      if (!text_projection) return features;  // nothing needs the last layer
+      features.hidden = weighed(x);
+      if (!pool) return features;  // nothing needs the last layer
     }
     x = layers[i].forward(x);
   }
   // The final norm looks at one position alone: only those that are used need it.
-  if (text_projection) {
+  if (pool) {
     const at::Tensor is_end = input.input_ids.eq(end_token).logical_and(input.slots.lt(0));
     TORCH_CHECK(is_end.any(1).all().item<bool>(),
                 "a prompt without an end token has no pooled text");
@@ -128,7 +165,7 @@ TextFeatures ClipTextEncoder::forward(const TextInput& input, int64_t end_token)
         x.flatten(0, 1), 0, at::arange(x.size(0), ends.options()) * x.size(1) + ends);
     features.pooled = text_projection->forward(final_layer_norm.forward(at_end));
   }
-  if (!penultimate) features.hidden = final_layer_norm.forward(x);
+  if (!penultimate) features.hidden = weighed(final_layer_norm.forward(x));
   return features;
 }
 

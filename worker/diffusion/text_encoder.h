@@ -52,7 +52,7 @@ enum class HiddenStates { kFinal, kPenultimate };
 /// What a text encoder gives, in its own type.
 struct TextFeatures {
   at::Tensor hidden;  // [B, T, hidden_size]
-  at::Tensor pooled;  // [B, projection_dim]; undefined without a projection
+  at::Tensor pooled;  // [B, projection_dim], of the first chunk; undefined without a projection
 };
 
 /// CLIP's text model (CLIPTextModel and CLIPTextModelWithProjection of transformers) with learned
@@ -62,9 +62,13 @@ class ClipTextEncoder {
   /// Accepts keys with and without the prefix "text_model.".
   ClipTextEncoder(const WeightReader& reader, const ClipConfig& config, HiddenStates hidden);
 
-  /// T is at most max_position_embeddings. The pooled output is taken where `end_token` first
-  /// stands in each prompt under slot -1, after the final norm, and projected; every prompt must
-  /// have one then.
+  /// T is at most max_position_embeddings, or a multiple of it: then each chunk of so many
+  /// positions is encoded by a call of its own, which gives the bits of that chunk alone, and the
+  /// hidden states are put side by side. They are weighed chunk by chunk as A1111 does it (its
+  /// "Original" emphasis): multiplied by the weights, then by the ratio of the chunk's mean before
+  /// to that after. The pooled output is the first chunk's, taken where `end_token` first stands in
+  /// each prompt under slot -1, after the final norm, and projected; every prompt must have one
+  /// then. Weights do not touch it.
   TextFeatures forward(const TextInput& input, int64_t end_token) const;
 
   /// The table's vectors of `ids` [n], [n, hidden_size].
@@ -72,6 +76,7 @@ class ClipTextEncoder {
 
  private:
   at::Tensor Splice(const TextInput& input) const;
+  TextFeatures EncodeChunk(const TextInput& input, int64_t end_token, bool pool) const;
 
   HiddenStates hidden_;
   at::Tensor token_embedding, position_embedding;

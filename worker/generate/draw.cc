@@ -31,13 +31,10 @@ absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& t
   request.side =
       list.side != 0 ? list.side : static_cast<uint32_t>(info.sample_size * info.latent_factor);
   request.model_fingerprint = list.model_fingerprint;
-  ASSIGN_OR_RETURN_WITH(
-      request.negative,
-      dataset::EncodePrompt(tokenizers, list.negative_prompt, word, info.text_positions),
-      "the negative prompt");
   for (size_t n = 0; n < list.prompts.size(); ++n) {
-    ASSIGN_OR_RETURN(request.prompt,
-                     dataset::EncodePrompt(tokenizers, list.prompts[n], word, info.text_positions));
+    ASSIGN_OR_RETURN(request.prompts, dataset::EncodePicturePrompts(
+                                          tokenizers, list.prompts[n], list.negative_prompt, word,
+                                          info.text_positions, list.rules));
     request.seed = list.seed + n;
     Drawn drawn{list.prompts[n], request.seed, {}};
     ASSIGN_OR_RETURN(drawn.png, DrawPng(model, request));

@@ -17,6 +17,8 @@ namespace neolog::generate {
 struct DrawList {
   std::vector<std::string> prompts;
   std::string negative_prompt;
+  /// How all of them are read.
+  PromptRules rules;
   /// The learned word and its rows; none: every prompt is ordinary text.
   std::optional<Embedding> embedding;
   std::string sampler = "euler_a";
@@ -37,8 +39,8 @@ struct Drawn {
 };
 
 /// Draws the list, in order, and gives each picture to `take` as soon as it is there; an error of
-/// `take` ends the drawing. InvalidArgument when there is no prompt, or the embedding's width is
-/// not the model's.
+/// `take` ends the drawing. InvalidArgument when there is no prompt, one cannot be read
+/// (SplicePrompt), or the embedding's width is not the model's.
 absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& tokenizers,
                      const DrawList& list, const std::function<absl::Status(Drawn)>& take);
 

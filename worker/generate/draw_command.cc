@@ -79,6 +79,21 @@ int RunDrawCommand(int argc, const char* const* argv) {
       ->type_name("NAME")
       ->needs("--embedding");
   app.add_option("--negative", arguments.list.negative_prompt, "What to avoid")->type_name("TEXT");
+  const std::map<std::string, LongPrompts> lengths{{"truncate", LongPrompts::kTruncate},
+                                                   {"chunk", LongPrompts::kChunk}};
+  app.add_option(
+         "--long-prompts", arguments.list.rules.long_prompts,
+         "A prompt's end beyond 75 tokens: truncate leaves it out, as diffusers does; chunk "
+         "keeps it, as A1111 does [truncate]")
+      ->transform(CLI::CheckedTransformer(lengths))
+      ->type_name("HOW");
+  const std::map<std::string, Emphasis> syntaxes{{"none", Emphasis::kNone},
+                                                 {"a1111", Emphasis::kA1111}};
+  app.add_option("--emphasis", arguments.list.rules.emphasis,
+                 "Brackets in prompts: none takes them for text; a1111 weighs what stands in them, "
+                 "(more:1.2) and [less], and BREAK begins a new chunk [none]")
+      ->transform(CLI::CheckedTransformer(syntaxes))
+      ->type_name("SYNTAX");
   app.add_option("--seed", arguments.list.seed,
                  "Seed of the first prompt; the n-th has seed + n [1]")
       ->type_name("N");

@@ -3,7 +3,7 @@
 namespace neolog::generate {
 
 /// `neolog-worker draw --model PATH --prompts-file FILE --out DIR [--embedding FILE] [--word NAME]
-/// [--negative TEXT]
+/// [--negative TEXT] [--long-prompts truncate|chunk] [--emphasis none|a1111]
 /// [--seed N] [--sampler NAME] [--steps N] [--cfg X] [--size PIXELS] [--threads N] [--device
 /// cpu|cuda:N]
 /// [--dtype fp32|bf16]`: draws every line of the prompts file that is not blank, the n-th (from 0)

@@ -40,6 +40,13 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
         fmt::format("a picture of {} pixels does not fit the model; expected a multiple of {}",
                     request.side, info.latent_factor));
   }
+  const auto& [prompt, negative] = request.prompts;
+  if (prompt.encoders.empty() || negative.encoders.empty() ||
+      prompt.encoders[0].ids.size() != negative.encoders[0].ids.size()) {
+    return InvalidArgument(
+        "prompt and negative prompt have different numbers of chunks; expected both as long as the "
+        "longer one");
+  }
   diffusion::SamplerOptions options;
   options.name = request.sampler;
   options.steps = request.steps;
@@ -58,7 +65,7 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
       at::Tensor picture, CallTorch("drawing a picture", [&] {
         const at::NoGradGuard no_grad;
         diffusion::Conditioning text = model.EncodeText(dataset::TextInputsOf(
-            {&request.negative, &request.prompt}, request.rows, info.text_widths));
+            {&request.prompts.negative, &request.prompts.prompt}, request.rows, info.text_widths));
         if (info.size_conditioning) {
           const dataset::TimeIds whole =
               dataset::TimeIdsOf(request.side, request.side, request.side);
@@ -86,8 +93,9 @@ absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const Pict
 }
 
 std::string PictureParameters(const PictureRequest& request) {
-  std::string text = request.prompt.text;
-  if (!request.negative.text.empty()) text += "\nNegative prompt: " + request.negative.text;
+  const auto& [prompt, negative] = request.prompts;
+  std::string text = prompt.text;
+  if (!negative.text.empty()) text += "\nNegative prompt: " + negative.text;
   text += fmt::format("\nSteps: {}, Sampler: {}, CFG scale: {:g}, Seed: {}, Size: {}x{}",
                       request.steps, ShownName(request.sampler), request.cfg, request.seed,
                       request.side, request.side);

@@ -14,8 +14,7 @@ namespace neolog::generate {
 
 /// A picture to draw from a prompt.
 struct PictureRequest {
-  dataset::EncodedPrompt prompt;
-  dataset::EncodedPrompt negative;
+  dataset::PicturePrompts prompts;
   /// Learned rows that the prompts' slots stand for, of every encoder (diffusion::RowBlocks), [F]
   /// float32; [0] without a word.
   at::Tensor rows;
@@ -36,7 +35,8 @@ using KeepGoing = std::function<bool()>;
 /// Draws the picture, [3, side, side] float32, clamped to [0, 1]. Guidance and prompt are computed
 /// as one batch of two. Draw i of the sampler (0: the start) is FillNormal({seed, kSampler, step
 /// i}) over [C, h, w], so a seed gives one picture, whatever else is drawn before or beside it.
-/// InvalidArgument for an unknown sampler or a side that does not fit; Aborted when stopped.
+/// InvalidArgument for an unknown sampler, a side that does not fit, or prompts with different
+/// numbers of chunks; Aborted when stopped.
 absl::StatusOr<at::Tensor> DrawPicture(const diffusion::Model& model, const PictureRequest& request,
                                        const KeepGoing& keep_going = {});
 

@@ -500,8 +500,7 @@ class PackTrainer : public session::Trainer {
     const v1::RunSpec& spec = run.trained.spec();
     const v1::PreviewSpec& preview = spec.preview();
     generate::PictureRequest request;
-    ASSIGN_OR_RETURN(request.prompt, run.prompts.Encode(preview.prompts(static_cast<int>(index))));
-    ASSIGN_OR_RETURN(request.negative, run.prompts.Encode(preview.negative_prompt()));
+    ASSIGN_OR_RETURN(request.prompts, run.prompts.OfPreview(index));
     request.rows = RowsTensor(run.trained);
     request.sampler = preview.sampler();
     request.steps = static_cast<int>(preview.steps());

@@ -76,7 +76,9 @@ TEST_F(ConfigTest, MinimalFile_GetsEveryDefault) {
   EXPECT_DOUBLE_EQ(spec.training().epsilon(), 1e-8);
   EXPECT_EQ(spec.training().reduce(), "ordered");
   EXPECT_EQ(spec.validation().draws_per_image(), 4u);
+  EXPECT_EQ(spec.text().long_prompts(), "truncate");
   EXPECT_EQ(spec.preview().seed(), 1u);
+  EXPECT_EQ(spec.preview().emphasis(), "none");
   EXPECT_EQ(spec.checkpoint().log_dir(), "/data/me/out");
   EXPECT_THAT(spec.checkpoint().formats(), ElementsAre("a1111", "diffusers"));
   EXPECT_EQ(spec.resources().threads_per_worker(), 1u);

@@ -36,9 +36,9 @@ TEST(SampleConfigsTest, ObjectFile_ShowsEverySection) {
   EXPECT_EQ(result.spec.word(0).vectors(), 4u);
   EXPECT_EQ(result.spec.training().learning_rate(), "0.005:1000, 0.002:2000, 0.0005");
   EXPECT_THAT(result.spec.preview().prompts(), ElementsAre("a photo of zesko", "zesko on a beach"));
-  for (const char* key :
-       {"model.path", "word.name", "data.images", "training.steps", "validation.every_steps",
-        "preview.every_steps", "checkpoint.log_dir", "resources.workers"}) {
+  for (const char* key : {"model.path", "word.name", "data.images", "text.long_prompts",
+                          "training.steps", "validation.every_steps", "preview.every_steps",
+                          "checkpoint.log_dir", "resources.workers"}) {
     EXPECT_EQ(result.origins.at(key).kind, Origin::Kind::kFile) << key;
   }
 }

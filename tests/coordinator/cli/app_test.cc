@@ -172,6 +172,22 @@ TEST_F(AppTest, Tokenize_OneArrayALine) {
   EXPECT_FALSE(std::getline(lines, third));
 }
 
+TEST_F(AppTest, Tokenize_Padded_IsWhatTheTextEncoderReads) {
+  std::string longer;
+  for (int i = 0; i < 80; ++i) longer += "square ";
+  const auto ids = [&](std::vector<std::string> options) {
+    std::vector<std::string> arguments = {"tokenize", "--model", SourcePath("configs/demo/model"),
+                                          "--padded"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const Outcome outcome = Run(arguments, longer + "\n");
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return nlohmann::json::parse(outcome.out);
+  };
+  EXPECT_EQ(ids({}).size(), 77u);
+  EXPECT_EQ(ids({"--long-prompts", "chunk"}).size(), 154u);
+  EXPECT_EQ(Run({"tokenize", "--model", "x", "--long-prompts", "chunk"}).code, 2);
+}
+
 TEST_F(AppTest, Status_JsonIsTheReply) {
   Coordinator().SetRun(RunAt(v1::RUN_STATE_RUNNING, 12));
   const Outcome outcome = Run({"status", "--json"});

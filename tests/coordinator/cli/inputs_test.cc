@@ -244,6 +244,54 @@ TEST_F(InputsTest, SomePromptsWithoutTheWord_AreAWarning) {
   EXPECT_THAT(inputs.warnings[0], HasSubstr("1 of 2 prompts"));
 }
 
+TEST_F(InputsTest, PromptsThatLoseTheirEnd_AreAWarning_InChunksTheyDoNot) {
+  std::string longer = "[name]";
+  for (int i = 0; i < 80; ++i) longer += " square";
+  WriteFileOrDie(dir_.File("p.txt"), "a photo of [name]\n" + longer + "\n[name] " + longer + "\n");
+  settings_.insert(settings_.end(), {"data.prompts=file", "data.prompt_file=p.txt"});
+  const Inputs inputs = Check();
+  EXPECT_TRUE(config_.ok()) << Errors();
+  ASSERT_EQ(inputs.warnings.size(), 1u);
+  EXPECT_THAT(inputs.warnings[0],
+              AllOf(HasSubstr("2 of 3 prompts have more than 75 tokens"),
+                    HasSubstr("up to 7 tokens"), HasSubstr("text.long_prompts: chunk")));
+  settings_.push_back("text.long_prompts=chunk");
+  EXPECT_EQ(Check().warnings.size(), 0u);
+  EXPECT_TRUE(config_.ok()) << Errors();
+}
+
+TEST_F(InputsTest, WordBehindTheEnd_IsRefusedUnlessInChunks) {
+  std::string longer;
+  for (int i = 0; i < 74; ++i) longer += "square ";
+  WriteFileOrDie(dir_.File("p.txt"), longer + "[name]\n");
+  settings_.insert(settings_.end(),
+                   {"data.prompts=file", "data.prompt_file=p.txt", "word.vectors=2"});
+  EXPECT_THAT(Errors(), AllOf(HasSubstr("data.prompt_file"), HasSubstr("too long")));
+  settings_.push_back("text.long_prompts=chunk");
+  EXPECT_EQ(Errors(), "");
+}
+
+TEST_F(InputsTest, PreviewPrompts_AreReadAtSubmission) {
+  settings_.insert(settings_.end(),
+                   {"preview.every_steps=10", "preview.prompts=[zesko BREAK a square, zesko]",
+                    "preview.negative_prompt=(bad:1.2.3)"});
+  EXPECT_EQ(Errors(), "") << "without a syntax all of it is text";
+  settings_.push_back("preview.emphasis=a1111");
+  EXPECT_THAT(Errors(), AllOf(HasSubstr("preview.prompts"), HasSubstr("BREAK"),
+                              HasSubstr("preview.negative_prompt"), HasSubstr("1.2.3")));
+  settings_.push_back("preview.negative_prompt=(bad:1.2)");
+  settings_.push_back("text.long_prompts=chunk");
+  EXPECT_EQ(Errors(), "");
+  settings_.push_back("preview.emphasis=none");
+  settings_.push_back("text.long_prompts=truncate");
+  std::string longer = "zesko";
+  for (int i = 0; i < 80; ++i) longer += " square";
+  settings_.push_back("preview.prompts=" + longer);
+  const Inputs inputs = Check();
+  ASSERT_EQ(inputs.warnings.size(), 1u);
+  EXPECT_THAT(inputs.warnings[0], AllOf(HasSubstr("preview.prompts"), HasSubstr("last 6 tokens")));
+}
+
 TEST_F(InputsTest, PictureThatChangedMeanwhile_IsNotUploaded) {
   const Inputs inputs = Check();
   WriteFileOrDie(dir_.File("pictures/1.png"), "other");

@@ -1,11 +1,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/image/png.h"
@@ -175,6 +177,103 @@ TEST_F(PromptsTest, WordThatStandsNowhere_IsRefused) {
   for (v1::Sample& sample : *spec.mutable_data()->mutable_samples()) sample.set_caption("a photo");
   EXPECT_THAT(Prompts::Create(spec, tokenizers_, 77),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("zesko")));
+}
+
+std::string Times(int count, const std::string& text) {
+  std::string all;
+  for (int i = 0; i < count; ++i) all += text;
+  return all;
+}
+
+TEST_F(PromptsTest, LongPrompts_AreCut_OrAllHaveTheChunksOfTheLongest) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_data()->mutable_samples(1)->set_caption(Times(100, "a photo "));
+  ASSERT_OK_AND_ASSIGN(Prompts cut, Prompts::Create(spec, tokenizers_, 77));
+  spec.mutable_text()->set_long_prompts("truncate");
+  ASSERT_OK_AND_ASSIGN(Prompts named, Prompts::Create(spec, tokenizers_, 77));
+  spec.mutable_text()->set_long_prompts("chunk");
+  ASSERT_OK_AND_ASSIGN(Prompts chunked, Prompts::Create(spec, tokenizers_, 77));
+  const EncodedText empty = EncodePrompt(tokenizers_, "", {}, 77)->encoders[0];
+  for (const auto& [prompt, image] : {std::pair{0u, 0u}, {1u, 0u}, {1u, 1u}}) {
+    const EncodedText& one = cut.Of(prompt, image).encoders[0];
+    const EncodedText& all = chunked.Of(prompt, image).encoders[0];
+    EXPECT_EQ(one.ids.size(), 77u);
+    EXPECT_EQ(named.Of(prompt, image).encoders[0].ids, one.ids);
+    EXPECT_EQ(named.Of(prompt, image).encoders[0].slots, one.slots);
+    EXPECT_EQ(all.ids.size(), 3 * 77u) << "203 tokens";
+    EXPECT_EQ(all.slots.size(), all.ids.size());
+    if (image == 0) {
+      EXPECT_TRUE(std::equal(one.ids.begin(), one.ids.end(), all.ids.begin()));
+      EXPECT_TRUE(std::equal(empty.ids.begin(), empty.ids.end(), all.ids.begin() + 77));
+      EXPECT_TRUE(std::equal(empty.ids.begin(), empty.ids.end(), all.ids.begin() + 154));
+    }
+    EXPECT_TRUE(all.weights.empty());
+  }
+  spec.mutable_text()->set_long_prompts("wrap");
+  EXPECT_THAT(Prompts::Create(spec, tokenizers_, 77),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("truncate or chunk")));
+}
+
+TEST_F(PromptsTest, LongWord_BeginsTheNextChunk_WhereCuttingWouldRefuseIt) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_word(0)->set_vectors(10);
+  spec.mutable_data()->clear_templates();
+  spec.mutable_data()->add_templates(Times(35, "a photo ") + "[name]");
+  EXPECT_THAT(Prompts::Create(spec, tokenizers_, 77),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
+  spec.mutable_text()->set_long_prompts("chunk");
+  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(spec, tokenizers_, 77));
+  const std::vector<int64_t>& slots = prompts.Of(0, 0).encoders[0].slots;
+  ASSERT_EQ(slots.size(), 2 * 77u);
+  EXPECT_EQ(std::count(slots.begin(), slots.begin() + 78, -1), 78);
+  for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(slots[78 + static_cast<size_t>(i)], i);
+}
+
+TEST_F(PromptsTest, PromptAndNegativePrompt_HaveEquallyManyChunks) {
+  const std::string longer = Times(60, "a photo "), shorter = "a photo of zesko";
+  const PromptRules chunk{.long_prompts = LongPrompts::kChunk};
+  for (const bool negative_is_longer : {false, true}) {
+    ASSERT_OK_AND_ASSIGN(
+        const PicturePrompts both,
+        EncodePicturePrompts(tokenizers_, negative_is_longer ? shorter : longer,
+                             negative_is_longer ? longer : shorter, {"zesko", 2}, 77, chunk));
+    EXPECT_EQ(both.prompt.encoders[0].ids.size(), 2 * 77u);
+    EXPECT_EQ(both.negative.encoders[0].ids.size(), 2 * 77u);
+  }
+  ASSERT_OK_AND_ASSIGN(const PicturePrompts cut,
+                       EncodePicturePrompts(tokenizers_, longer, shorter, {"zesko", 2}, 77));
+  EXPECT_EQ(cut.prompt.encoders[0].ids.size(), 77u);
+  EXPECT_THAT(EncodePicturePrompts(tokenizers_, "a photo", "(a:1.2.3)", {}, 77,
+                                   {.emphasis = Emphasis::kA1111}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("the negative prompt")));
+}
+
+TEST_F(PromptsTest, Emphasis_IsForPreviewsAlone) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_data()->add_templates("a (photo:1.5) of [name]");
+  spec.mutable_preview()->add_prompts("a (photo:1.5) of zesko");
+  spec.mutable_preview()->set_negative_prompt("[photo]");
+  ASSERT_OK_AND_ASSIGN(Prompts plain, Prompts::Create(spec, tokenizers_, 77));
+  ASSERT_OK_AND_ASSIGN(const PicturePrompts text, plain.OfPreview(0));
+  EXPECT_TRUE(text.prompt.encoders[0].weights.empty());
+  spec.mutable_preview()->set_emphasis("a1111");
+  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(spec, tokenizers_, 77));
+  ASSERT_OK_AND_ASSIGN(const PicturePrompts weighed, prompts.OfPreview(0));
+  const EncodedText& prompt = weighed.prompt.encoders[0];
+  ASSERT_EQ(prompt.weights.size(), 77u);
+  EXPECT_EQ(std::count(prompt.weights.begin(), prompt.weights.end(), 1.5f), 1);
+  EXPECT_EQ(prompt.weights[2], 1.5f);
+  EXPECT_EQ(weighed.negative.encoders[0].weights.at(1), static_cast<float>(1 / 1.1));
+  EXPECT_TRUE(prompts.Of(2, 0).encoders[0].weights.empty());
+
+  // One prompt with weights and one without, as one batch.
+  const at::Tensor rows = at::zeros({2 * 8});
+  const EncodedPrompt zesko = prompts.Of(0, 0);
+  const auto inputs = TextInputsOf({&zesko, &weighed.prompt}, rows, {8});
+  ASSERT_TRUE(inputs[0].weights.defined());
+  EXPECT_TRUE(inputs[0].weights[0].eq(1).all().item<bool>());
+  EXPECT_EQ(inputs[0].weights[1][2].item<float>(), 1.5f);
+  EXPECT_FALSE(TextInputsOf({&zesko, &text.prompt}, rows, {8})[0].weights.defined());
 }
 
 TEST_F(PromptsTest, InitialTokens_LeaveOutStartAndEnd) {

@@ -39,8 +39,7 @@ class GenerateTest : public ::testing::Test {
 
   PictureRequest Request(const std::string& prompt) const {
     PictureRequest request;
-    request.prompt = dataset::EncodePrompt(*tokenizers_, prompt, {}, 77).value();
-    request.negative = dataset::EncodePrompt(*tokenizers_, "", {}, 77).value();
+    request.prompts = dataset::EncodePicturePrompts(*tokenizers_, prompt, "", {}, 77).value();
     request.rows = at::zeros({0});
     request.sampler = "ddim";
     request.steps = 8;
@@ -105,8 +104,52 @@ TEST_F(GenerateTest, Parameters_AreA1111s) {
       PictureParameters(request),
       "a photo of a square\nSteps: 8, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 64x64, "
       "Model hash: 0123456789, Version: neolog 0.1.0");
-  request.negative.text = "blurry";
+  request.prompts.negative.text = "blurry";
   EXPECT_THAT(PictureParameters(request), HasSubstr("a square\nNegative prompt: blurry\nSteps: 8"));
+}
+
+TEST_F(GenerateTest, Emphasis_ChangesThePicture_AndOneIsNone) {
+  const auto draw = [&](const std::string& prompt, Emphasis emphasis) {
+    PictureRequest request = Request("");
+    request.prompts =
+        dataset::EncodePicturePrompts(*tokenizers_, prompt, "", {}, 77, {.emphasis = emphasis})
+            .value();
+    request.steps = 2;
+    return DrawPicture(*model_, request).value();
+  };
+  const at::Tensor plain = draw("a red square", Emphasis::kNone);
+  EXPECT_TRUE(at::equal(draw("a red square", Emphasis::kA1111), plain));
+  EXPECT_TRUE(at::equal(draw("a (red:1.0) square", Emphasis::kA1111), plain));
+  EXPECT_FALSE(at::equal(draw("a (red:1.5) square", Emphasis::kA1111), plain));
+  EXPECT_FALSE(at::equal(draw("a [red] square", Emphasis::kA1111), plain));
+}
+
+TEST_F(GenerateTest, LongPrompts_AreDrawnWhole_WithAShortNegativePrompt) {
+  std::string prompt = "a red square";
+  for (int i = 0; i < 80; ++i) prompt += " on a background";
+  const auto draw = [&](const std::string& text, const std::string& negative, LongPrompts how) {
+    PictureRequest request = Request("");
+    request.prompts =
+        dataset::EncodePicturePrompts(*tokenizers_, text, negative, {}, 77, {.long_prompts = how})
+            .value();
+    request.steps = 2;
+    return DrawPicture(*model_, request).value();
+  };
+  const at::Tensor cut = draw(prompt, "blue", LongPrompts::kTruncate);
+  EXPECT_TRUE(at::equal(draw(prompt + " blue", "blue", LongPrompts::kTruncate), cut));
+  const at::Tensor whole = draw(prompt, "blue", LongPrompts::kChunk);
+  EXPECT_FALSE(at::equal(whole, cut));
+  EXPECT_FALSE(at::equal(draw(prompt + " blue", "blue", LongPrompts::kChunk), whole));
+  EXPECT_TRUE(at::isfinite(draw("blue", prompt, LongPrompts::kChunk)).all().item<bool>());
+  EXPECT_TRUE(at::equal(draw("red", "blue", LongPrompts::kChunk),
+                        draw("red", "blue", LongPrompts::kTruncate)));
+
+  PictureRequest uneven = Request("a square");
+  uneven.prompts.prompt =
+      dataset::EncodePrompt(*tokenizers_, prompt, {}, 77, {.long_prompts = LongPrompts::kChunk})
+          .value();
+  EXPECT_THAT(DrawPicture(*model_, uneven),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("numbers of chunks")));
 }
 
 TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
@@ -162,6 +205,29 @@ TEST(DrawCommandTest, WritesPicturesAndTheirList) {
   const auto text = ReadPngText(ReadFileOrDie(dir.File("out/deep/0001.png")), "0001.png");
   ASSERT_OK(text);
   EXPECT_THAT(text->at(0).second, HasSubstr("Seed: 8, Size: 64x64"));
+}
+
+TEST(DrawCommandTest, RulesOfPrompts_AreOptions) {
+  const ScopedDir dir;
+  neolog::testing::WriteFileOrDie(dir.File("prompts.txt"),
+                                  "a red square BREAK a (blue:1.4) circle\n");
+  const auto draw = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"--model",        SourcePath("configs/demo/model"),
+                                          "--prompts-file", dir.File("prompts.txt"),
+                                          "--out",          dir.File("out"),
+                                          "--steps",        "2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return Draw(arguments);
+  };
+  ASSERT_EQ(draw({}), 0);
+  const std::string plain = ReadFileOrDie(dir.File("out/0000.png"));
+  EXPECT_EQ(draw({"--emphasis", "a1111"}), 2) << "BREAK needs chunks";
+  ASSERT_EQ(draw({"--emphasis", "a1111", "--long-prompts", "chunk"}), 0);
+  EXPECT_NE(ReadFileOrDie(dir.File("out/0000.png")), plain);
+  ASSERT_EQ(draw({"--emphasis", "none", "--long-prompts", "truncate"}), 0);
+  EXPECT_EQ(ReadFileOrDie(dir.File("out/0000.png")), plain);
+  EXPECT_EQ(draw({"--emphasis", "bold"}), 2);
+  EXPECT_EQ(draw({"--long-prompts", "wrap"}), 2);
 }
 
 TEST(DrawCommandTest, WrongArguments_ExitWithTwo) {

@@ -87,6 +87,47 @@ TEST_F(PackTrainerTest, PackedRuns_EndWithTheBytesOfTheirSoloRuns) {
   EXPECT_NE(first, second);
 }
 
+TEST_F(PackTrainerTest, ChunkedPrompts_AreTheSameForEverySplitPackAndResume) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_text()->set_long_prompts("chunk");
+  spec.mutable_word(0)->set_vectors(2);
+  spec.mutable_data()->clear_templates();
+  std::string longer = "a photo of";
+  for (int i = 0; i < 40; ++i) longer += " a thing";
+  // One chunk, two with the word in the second, two with the word in both.
+  spec.mutable_data()->add_templates("a photo of a [name]");
+  spec.mutable_data()->add_templates(longer + " and [name]");
+  spec.mutable_data()->add_templates("[name] " + longer + ", [name]");
+  const std::string alone = Alone(spec, 4);
+  for (const std::vector<uint32_t>& team :
+       std::vector<std::vector<uint32_t>>{{1, 1}, {0, 2}, {1, 0, 1}}) {
+    auto trainer = Train({spec});
+    for (int i = 0; i < 4; ++i) StepAs(*trainer, team);
+    EXPECT_EQ(trainer->SaveState(0), alone);
+  }
+  auto pack = Train({OtherSpec(), spec});  // beside a run of one chunk
+  for (int i = 0; i < 4; ++i) StepAs(*pack, {2, 1, 1});
+  EXPECT_EQ(pack->SaveState(1), alone);
+  EXPECT_EQ(pack->SaveState(0), Alone(OtherSpec(), 4));
+
+  v1::Assignment assignment = AssignmentOf({spec});
+  const std::string saved = Alone(spec, 2);
+  assignment.mutable_runs(0)->set_committed_state(saved);
+  assignment.mutable_runs(0)->set_committed_hash(Hash64(saved));
+  assignment.mutable_runs(0)->set_committed_step(2);
+  auto resumed = NewTrainer(assignment, blobs_);
+  for (int i = 0; i < 2; ++i) Step(*resumed);
+  EXPECT_EQ(resumed->SaveState(0), alone);
+}
+
+TEST_F(PackTrainerTest, RunsWhosePromptsFit_HaveTheSameBytesInChunks) {
+  v1::RunSpec cut = Spec(), chunked = Spec();
+  cut.mutable_text()->set_long_prompts("truncate");
+  chunked.mutable_text()->set_long_prompts("chunk");
+  EXPECT_EQ(Alone(cut, 2), Alone(Spec(), 2));
+  EXPECT_EQ(Alone(chunked, 2), Alone(Spec(), 2));
+}
+
 TEST_F(PackTrainerTest, PaddedSlots_DoNotChangeTheOtherSamples) {
   // Three samples in microbatches of two: the last one is padded. With a batch of four the first
   // three are the same samples.
@@ -422,6 +463,12 @@ TEST_F(PackTrainerTest, Previews_AreThePicturesOfTheirPrompts) {
   EXPECT_NE(MakeArtifact(*trainer, 0, 0)->bytes, first->bytes) << "the rows have moved";
   EXPECT_EQ(MakeArtifact(*trainer, 0, 1)->bytes, second->bytes)
       << "this prompt does not hold the word";
+  preview->set_emphasis("a1111");
+  preview->set_prompts(0, "a (photo:1.4) of zesko");
+  preview->set_prompts(1, "a photo of (a square:1)");
+  auto weighed = Train({spec});
+  Step(*weighed);
+  EXPECT_NE(MakeArtifact(*weighed, 0, 0)->bytes, first->bytes);
   trainer->Interrupt();
   EXPECT_THAT(MakeArtifact(*trainer, 0, 0),
               StatusIs(absl::StatusCode::kAborted, HasSubstr("interrupted")));

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/base/hash.h"
@@ -113,6 +114,48 @@ TEST_F(TwoEncodersTest, State_IsTheSameForEverySplitPackAndResume) {
   auto resumed = NewTrainer(assignment, blobs_);
   for (int i = 0; i < 3; ++i) StepAs(*resumed, {1, 1});
   EXPECT_EQ(resumed->SaveState(0), alone);
+}
+
+TEST_F(TwoEncodersTest, ChunkedPrompts_LearnBothEncoders_AndKeepTheirBits) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_text()->set_long_prompts("chunk");
+  std::string longer = "a photo";
+  for (int i = 0; i < 80; ++i) longer += " thing";
+  spec.mutable_data()->add_templates(longer + " of a [name]");
+  const v1::TrainState before = Parsed(Alone(spec, 0)), after = Parsed(Alone(spec, 3));
+  for (int i = 0; i < 2; ++i) EXPECT_NE(after.blocks(i).rows(), before.blocks(i).rows());
+  auto pack = NewTrainer(AssignmentOf({Spec(3), spec}), blobs_);
+  for (int i = 0; i < 3; ++i) StepAs(*pack, {1, 2, 1});
+  EXPECT_EQ(pack->SaveState(1), Alone(spec, 3));
+  EXPECT_EQ(pack->SaveState(0), Alone(Spec(3), 3));
+}
+
+// What A1111 does: the first chunk alone gives the pooled text, and weights change the hidden
+// states of both encoders but not it.
+TEST_F(TwoEncodersTest, PooledText_IsTheFirstChunks_AndIsNotWeighed) {
+  ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  const PromptRules rules{LongPrompts::kChunk, Emphasis::kA1111};
+  const auto encode = [&](const char* text) {
+    const auto prompt = dataset::EncodePrompt(tokenizers, text, {"zesko", 2}, 77, rules).value();
+    const at::Tensor rows = at::ones({2 * kBoth}) * 0.1;
+    return model->EncodeText(dataset::TextInputsOf({&prompt}, rows, model->info().text_widths));
+  };
+  const auto first = encode("a photo of zesko"), second = encode("the thing"),
+             both = encode("a photo of zesko BREAK the thing"),
+             weighed = encode("a photo of (zesko:1.5) BREAK the thing");
+  EXPECT_TRUE(at::equal(both.pooled, first.pooled));
+  EXPECT_TRUE(at::equal(both.hidden, at::cat({first.hidden, second.hidden}, 1)));
+  EXPECT_TRUE(at::equal(weighed.pooled, first.pooled));
+  EXPECT_TRUE(at::equal(weighed.hidden.narrow(1, 77, 77), second.hidden));
+  for (const auto& [offset, width] :
+       {std::pair{int64_t{0}, kWidths[0]}, {kWidths[0], kWidths[1]}}) {
+    const at::Tensor plain = first.hidden.narrow(2, offset, width),
+                     changed = weighed.hidden.narrow(1, 0, 77).narrow(2, offset, width);
+    EXPECT_FALSE(at::equal(changed, plain)) << offset;
+    // Means of some 10,000 floats of size 1.
+    EXPECT_NEAR(changed.mean().item<double>(), plain.mean().item<double>(), 1e-5) << offset;
+  }
 }
 
 TEST_F(TwoEncodersTest, FirstRows_AreEachEncodersOwn) {
