@@ -1,12 +1,15 @@
-#include "common/embedding/a1111.h"
+#include "common/embedding/torch_file.h"
 
 #include <fmt/format.h>
 
 #include <bit>
-#include <limits>
 
+#include "common/embedding/keys.h"
+#include "common/embedding/pickle_writer.h"
+#include "common/embedding/tensor_dict.h"
 #include "common/tensor_file/pickle.h"
 #include "common/tensor_file/zip.h"
+#include "common/text/unicode.h"
 
 namespace neolog {
 namespace {
@@ -14,74 +17,13 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "storages are written as they lie in memory");
 
-constexpr std::string_view kSlot = "*";  // the one entry that A1111 gives its dictionaries
-constexpr int64_t kSlotToken = 265;      // CLIP's id of "*"; readers ignore it
-
-/// Writes the opcodes of pickle protocol 2 that the dictionary needs, with the memo entries Python
-/// would make: some readers of other programs count on them.
-class PickleWriter {
- public:
-  PickleWriter() { bytes_ = "\x80\x02"; }
-  void Raw(std::string_view opcodes) { bytes_ += opcodes; }
-  void Text(std::string_view text) {
-    bytes_ += 'X';
-    Number(text.size(), 4);
-    bytes_ += text;
-    Memo();
-  }
-  void OptionalText(const std::optional<std::string>& text) {
-    if (text) {
-      Text(*text);
-    } else {
-      bytes_ += 'N';
-    }
-  }
-  void Integer(int64_t value) {
-    if (value >= 0 && value < 256) {
-      bytes_ += 'K';
-      Number(static_cast<uint64_t>(value), 1);
-    } else if (value >= 0 && value < 65536) {
-      bytes_ += 'M';
-      Number(static_cast<uint64_t>(value), 2);
-    } else if (value >= std::numeric_limits<int32_t>::min() &&
-               value <= std::numeric_limits<int32_t>::max()) {
-      bytes_ += 'J';
-      Number(static_cast<uint64_t>(value), 4);
-    } else {
-      bytes_ += "\x8a\x08";
-      Number(static_cast<uint64_t>(value), 8);
-    }
-  }
-  void Global(std::string_view module, std::string_view name) {
-    bytes_ += fmt::format("c{}\n{}\n", module, name);
-    Memo();
-  }
-  void EmptyDict() {
-    bytes_ += '}';
-    Memo();
-  }
-  /// BINPUT: what was pushed last gets the next memo entry.
-  void Memo() {
-    bytes_ += 'q';
-    bytes_ += static_cast<char>(memo_++);
-  }
-  std::string Finish() { return bytes_ + "."; }
-
- private:
-  void Number(uint64_t value, int size) {
-    for (int i = 0; i < size; ++i) bytes_.push_back(static_cast<char>(value >> (8 * i) & 0xff));
-  }
-
-  std::string bytes_;
-  int memo_ = 0;
-};
-
-void WriteTensor(int64_t rows, int64_t width, PickleWriter* pickle) {
+/// A tensor [rows, width] that is the whole of the storage `index`.
+void WriteTensor(int64_t rows, int64_t width, size_t index, PickleWriter* pickle) {
   pickle->Global("torch._utils", "_rebuild_tensor_v2");
   pickle->Raw("((");
   pickle->Text("storage");
   pickle->Global("torch", "FloatStorage");
-  pickle->Text("0");
+  pickle->Text(std::to_string(index));
   pickle->Text("cpu");
   pickle->Integer(rows * width);
   pickle->Raw("t");
@@ -106,35 +48,43 @@ void WriteTensor(int64_t rows, int64_t width, PickleWriter* pickle) {
   pickle->Memo();
 }
 
-/// The single text key with a tensor of a dictionary, or of a pickled ParameterDict, whose entries
-/// stand among its state's items or under `_parameters`, depending on the torch that wrote it.
-absl::StatusOr<const PickleValue*> SingleTensor(const PickleValue& container, std::string_view what,
-                                                std::string* key) {
+using Kind = PickleValue::Kind;
+
+/// The tensors of a dictionary, or of a pickled ParameterDict, whose entries stand among its
+/// state's items or under `_parameters`, depending on the torch that wrote it. InvalidArgument when
+/// another value stands among the tensors of a plain dictionary.
+absl::StatusOr<std::vector<NamedTensor>> TensorsOf(const TorchFile& file,
+                                                   const PickleValue& container,
+                                                   std::string_view what) {
   const PickleValue* dict = &container;
-  if (container.kind == PickleValue::Kind::kObject && container.items.size() == 1) {
+  if (container.kind == Kind::kObject && container.items.size() == 1) {
     dict = container.items[0];
     const PickleValue* parameters = FindInDict(*dict, "_parameters");
     if (parameters != nullptr && !parameters->items.empty()) dict = parameters;
   }
-  if (dict->kind != PickleValue::Kind::kDict)
+  if (dict->kind != Kind::kDict)
     return InvalidArgument(
         fmt::format("{} is no dictionary: expected the word's vectors in it", what));
-  const PickleValue* tensor = nullptr;
-  size_t others = 0;
+  std::vector<NamedTensor> tensors;
+  std::vector<std::string> others;
   for (size_t i = 0; i + 1 < dict->items.size(); i += 2) {
-    if (dict->items[i]->kind == PickleValue::Kind::kString &&
-        dict->items[i + 1]->kind == PickleValue::Kind::kTensor && tensor == nullptr) {
-      tensor = dict->items[i + 1];
-      *key = dict->items[i]->text;
-    } else if (dict->items[i + 1]->kind == PickleValue::Kind::kTensor || dict == &container) {
-      ++others;
+    const PickleValue& key = *dict->items[i];
+    const PickleValue& value = *dict->items[i + 1];
+    if (key.kind == Kind::kString && value.kind == Kind::kTensor) {
+      tensors.push_back(
+          {key.text, value.shape, [&file, value = &value] { return file.Floats(*value); }});
+    } else if (value.kind == Kind::kTensor || dict == &container) {
+      others.push_back(key.kind == Kind::kString ? key.text : "a key that is no text");
     }
   }
-  if (tensor == nullptr || others != 0) {
-    return InvalidArgument(fmt::format("{} has {} entries: expected one, the vectors of one word",
-                                       what, dict->items.size() / 2));
-  }
-  return tensor;
+  if (others.empty()) return tensors;
+  for (const NamedTensor& tensor : tensors) others.push_back(tensor.key);
+  if (const std::string misfit = KnownMisfit(others); !misfit.empty())
+    return InvalidArgument(misfit);
+  return InvalidArgument(
+      fmt::format("{} has {} entries, not all of them tensors with a name ('{}' is none): expected "
+                  "one, the vectors of one word",
+                  what, dict->items.size() / 2, ReplaceInvalidUtf8(others[0].substr(0, 100))));
 }
 
 std::optional<std::string> TextOf(const PickleValue& dict, std::string_view key) {
@@ -143,67 +93,100 @@ std::optional<std::string> TextOf(const PickleValue& dict, std::string_view key)
   return value->text;
 }
 
+/// The whole file: the pickle and a storage for each block.
+std::string Archive(std::string pickle, const Embedding& embedding) {
+  StoredZipWriter zip;
+  zip.Add("archive/data.pkl", pickle);
+  for (size_t i = 0; i < embedding.blocks.size(); ++i) {
+    const std::vector<float>& values = embedding.blocks[i].values;
+    zip.Add(fmt::format("archive/data/{}", i),
+            {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)});
+  }
+  zip.Add("archive/version", "3\n");
+  return zip.Finish();
+}
+
+/// A1111's and the original trainer's dictionary.
+absl::StatusOr<Embedding> ReadDictionary(const TorchFile& file, const PickleValue& param) {
+  const PickleValue& root = file.root();
+  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors,
+                   TensorsOf(file, param, "string_to_param"));
+  if (tensors.size() != 1) {
+    return InvalidArgument(fmt::format(
+        "string_to_param has {} entries, one for each of several words: expected one word",
+        tensors.size()));
+  }
+  const PickleValue* name = FindInDict(root, "name");
+  Embedding embedding;
+  embedding.format = name != nullptr ? EmbeddingFormat::kA1111 : EmbeddingFormat::kOriginal;
+  embedding.name = TextOf(root, "name").value_or(KeyIsWord(tensors[0].key) ? tensors[0].key : "");
+  embedding.name_stored = !embedding.name.empty();
+  const PickleValue* step = FindInDict(root, "step");
+  if (step != nullptr && step->kind == Kind::kInt) embedding.step = step->integer;
+  embedding.checkpoint_hash = TextOf(root, "sd_checkpoint");
+  embedding.checkpoint_name = TextOf(root, "sd_checkpoint_name");
+  ASSIGN_OR_RETURN(EmbeddingBlock block, BlockOfTensor(tensors[0], &embedding.vectors));
+  embedding.blocks.push_back(std::move(block));
+  return embedding;
+}
+
 }  // namespace
 
-absl::StatusOr<std::string> WriteA1111(const Embedding& embedding) {
+std::string WriteA1111(const Embedding& embedding) {
   PickleWriter pickle;
   pickle.EmptyDict();
   pickle.Raw("(");
   pickle.Text("string_to_token");
   pickle.EmptyDict();
-  pickle.Text(kSlot);
-  pickle.Integer(kSlotToken);
+  pickle.Text(kA1111Slot);
+  pickle.Integer(kA1111SlotToken);
   pickle.Raw("s");
   pickle.Text("string_to_param");
   pickle.EmptyDict();
-  pickle.Text(kSlot);
-  WriteTensor(embedding.vectors, embedding.width, &pickle);
+  pickle.Text(kA1111Slot);
+  WriteTensor(embedding.vectors, embedding.blocks[0].width, 0, &pickle);
   pickle.Raw("s");
   pickle.Text("name");
   pickle.Text(embedding.name);
   pickle.Text("step");
-  pickle.Integer(embedding.step);
+  pickle.Integer(embedding.step.value_or(0));
   pickle.Text("sd_checkpoint");
   pickle.OptionalText(embedding.checkpoint_hash);
   pickle.Text("sd_checkpoint_name");
   pickle.OptionalText(embedding.checkpoint_name);
   pickle.Raw("u");
+  return Archive(pickle.Finish(), embedding);
+}
 
-  StoredZipWriter zip;
-  zip.Add("archive/data.pkl", pickle.Finish());
-  zip.Add("archive/data/0", {reinterpret_cast<const char*>(embedding.values.data()),
-                             embedding.values.size() * sizeof(float)});
-  zip.Add("archive/version", "3\n");
-  return zip.Finish();
+std::string WriteTorchDict(const Embedding& embedding, const std::vector<std::string>& keys) {
+  PickleWriter pickle;
+  pickle.EmptyDict();
+  pickle.Raw("(");
+  for (size_t i = 0; i < keys.size(); ++i) {
+    pickle.Text(keys[i]);
+    WriteTensor(embedding.vectors, embedding.blocks[i].width, i, &pickle);
+  }
+  pickle.Raw("u");
+  return Archive(pickle.Finish(), embedding);
 }
 
 absl::StatusOr<Embedding> ReadTorchEmbedding(std::string_view bytes) {
   ASSIGN_OR_RETURN(const auto file, TorchFile::Parse(bytes));
   const PickleValue& root = file->root();
-  if (root.kind != PickleValue::Kind::kDict)
-    return InvalidArgument("it holds no dictionary: expected an embedding");
-  Embedding embedding;
-  const PickleValue* tensor = nullptr;
-  std::string key;
-  if (const PickleValue* param = FindInDict(root, "string_to_param"); param != nullptr) {
-    ASSIGN_OR_RETURN(tensor, SingleTensor(*param, "string_to_param", &key));
-    embedding.name = TextOf(root, "name").value_or(key == kSlot ? "" : key);
-    const PickleValue* step = FindInDict(root, "step");
-    if (step != nullptr && step->kind == PickleValue::Kind::kInt) embedding.step = step->integer;
-    embedding.checkpoint_hash = TextOf(root, "sd_checkpoint");
-    embedding.checkpoint_name = TextOf(root, "sd_checkpoint_name");
-  } else {
-    ASSIGN_OR_RETURN(tensor, SingleTensor(root, "the file", &key));
-    embedding.name = key == "emb_params" ? "" : key;
+  if (root.kind == Kind::kTensor) {
+    Embedding embedding;
+    embedding.name_stored = false;
+    const NamedTensor tensor{"", root.shape, [&] { return file->Floats(root); }};
+    ASSIGN_OR_RETURN(EmbeddingBlock block, BlockOfTensor(tensor, &embedding.vectors));
+    embedding.blocks.push_back(std::move(block));
+    return embedding;
   }
-  if (tensor->shape.empty() || tensor->shape.size() > 2) {
-    return InvalidArgument(fmt::format("its tensor has {} dimensions: expected [vectors, width]",
-                                       tensor->shape.size()));
-  }
-  embedding.vectors = tensor->shape.size() == 2 ? tensor->shape[0] : 1;
-  embedding.width = tensor->shape.back();
-  ASSIGN_OR_RETURN(embedding.values, file->Floats(*tensor));
-  return embedding;
+  if (root.kind != Kind::kDict)
+    return InvalidArgument("it holds neither a dictionary nor a tensor: expected an embedding");
+  if (const PickleValue* param = FindInDict(root, "string_to_param"); param != nullptr)
+    return ReadDictionary(*file, *param);
+  ASSIGN_OR_RETURN(const std::vector<NamedTensor> tensors, TensorsOf(*file, root, "the file"));
+  return EmbeddingOfTensors(tensors);
 }
 
 }  // namespace neolog
