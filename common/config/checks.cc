@@ -1,8 +1,10 @@
 #include "common/config/checks.h"
 
+#include <map>
 #include <set>
 #include <vector>
 
+#include "common/base/embedding_format.h"
 #include "common/config/schema.h"
 #include "common/plan/lr_schedule.h"
 #include "common/storage/run_directory.h"
@@ -124,9 +126,20 @@ void CheckConsistency(const v1::RunSpec& spec,
            "expected at least one format, found none: the result would not be written", "");
   }
   std::set<std::string> formats;
+  std::map<std::string_view, std::string> extensions;
   for (const std::string& format : spec.checkpoint().formats()) {
     if (!formats.insert(format).second)
       report("checkpoint.formats", fmt::format("'{}' stands here twice", format), "");
+    const EmbeddingFormatFacts* facts = FindEmbeddingFormat(format);
+    if (facts == nullptr) continue;
+    const auto [other, first] = extensions.try_emplace(facts->extension, format);
+    if (!first && other->second != format) {
+      report("checkpoint.formats",
+             fmt::format("'{}' would be the same {} file as '{}': choose one and make the other "
+                         "with `neolog embedding convert`",
+                         format, facts->extension, other->second),
+             "");
+    }
   }
 }
 

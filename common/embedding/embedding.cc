@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
 
-#include "common/embedding/a1111.h"
-#include "common/tensor_file/half.h"
-#include "common/tensor_file/safetensors.h"
+#include "common/embedding/carrier.h"
+#include "common/embedding/keys.h"
+#include "common/embedding/tensor_dict.h"
+#include "common/embedding/torch_file.h"
 #include "common/text/unicode.h"
 
 namespace neolog {
@@ -33,93 +33,67 @@ std::string Stem(std::string_view file_name) {
   return std::string(dot == file_name.npos || dot == 0 ? file_name : file_name.substr(0, dot));
 }
 
-absl::StatusOr<Embedding> ReadSafetensors(std::string_view bytes, std::string_view file_name) {
-  ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Parse(bytes, file_name));
-  const auto& tensors = file->tensors();
-  if (tensors.contains("clip_l") && tensors.contains("clip_g")) {
-    return InvalidArgument(
-        "it holds rows for two text encoders (clip_l and clip_g): an SDXL embedding, expected one "
-        "of a model with one encoder");
-  }
-  if (tensors.size() != 1) {
-    std::string names;
-    for (const auto& [name, tensor] : tensors) {
-      if (names.size() > 100) break;
-      names += (names.empty() ? "" : ", ") + name;
-    }
-    return InvalidArgument(fmt::format(
-        "it holds {} tensors ({}): expected one, the vectors of one word", tensors.size(), names));
-  }
-  const auto& [key, tensor] = *tensors.begin();
-  Embedding embedding;
-  embedding.name =
-      key == "emb_params" || key == "emp_params" || key == "clip_l" || key == "clip_g" ? "" : key;
-  if (tensor.shape.empty() || tensor.shape.size() > 2) {
-    return InvalidArgument(fmt::format(
-        "the tensor '{}' has {} dimensions: expected [vectors, width]", key, tensor.shape.size()));
-  }
-  embedding.vectors = tensor.shape.size() == 2 ? tensor.shape[0] : 1;
-  embedding.width = tensor.shape.back();
-  ASSIGN_OR_RETURN_WITH(embedding.values, ToFloat32(tensor), fmt::format("the tensor '{}'", key));
-  return embedding;
-}
-
 /// What both readers and writers hold to.
 std::string ProblemWith(const Embedding& embedding) {
-  if (embedding.vectors < 1 || embedding.vectors > kMaxVectors || embedding.width < 1 ||
-      embedding.width > kMaxWidth) {
-    return fmt::format("it holds {} vectors of width {}: expected 1 to {} vectors of width 1 to {}",
-                       embedding.vectors, embedding.width, kMaxVectors, kMaxWidth);
+  if (embedding.blocks.empty() || embedding.blocks.size() > 2) {
+    return fmt::format("it holds rows for {} text encoders: expected one or two",
+                       embedding.blocks.size());
   }
-  if (embedding.values.size() != static_cast<size_t>(embedding.vectors * embedding.width)) {
-    return fmt::format("it holds {} values: expected {} x {}", embedding.values.size(),
-                       embedding.vectors, embedding.width);
+  for (const EmbeddingBlock& block : embedding.blocks) {
+    if (embedding.vectors < 1 || embedding.vectors > kMaxVectors || block.width < 1 ||
+        block.width > kMaxWidth) {
+      return fmt::format(
+          "it holds {} vectors of width {}: expected 1 to {} vectors of width 1 to {}",
+          embedding.vectors, block.width, kMaxVectors, kMaxWidth);
+    }
+    if (block.values.size() != static_cast<size_t>(embedding.vectors * block.width)) {
+      return fmt::format("it holds {} values: expected {} x {}", block.values.size(),
+                         embedding.vectors, block.width);
+    }
   }
   return "";
 }
 
 absl::Status CheckFinite(const Embedding& embedding) {
-  const auto bad = std::find_if(embedding.values.begin(), embedding.values.end(),
-                                [](float v) { return !std::isfinite(v); });
-  if (bad == embedding.values.end()) return absl::OkStatus();
-  const int64_t index = bad - embedding.values.begin();
-  return DataLoss(
-      fmt::format("vector {}, element {} is {}: the training that made it had broken down",
-                  index / embedding.width, index % embedding.width, *bad));
-}
-
-absl::StatusOr<std::string> WriteDiffusers(const Embedding& embedding) {
-  const TensorView view{TensorType::kFloat32,
-                        {embedding.vectors, embedding.width},
-                        std::as_bytes(std::span(embedding.values))};
-  return SerializeSafetensors({{embedding.name, view}}, {{"format", "pt"}});
+  for (size_t i = 0; i < embedding.blocks.size(); ++i) {
+    const auto& [width, values] = embedding.blocks[i];
+    const auto bad =
+        std::find_if(values.begin(), values.end(), [](float v) { return !std::isfinite(v); });
+    if (bad == values.end()) continue;
+    const int64_t index = bad - values.begin();
+    return DataLoss(
+        fmt::format("vector {}, element {}{} is {}: the training that made it had broken down",
+                    index / width, index % width,
+                    embedding.blocks.size() == 2 ? fmt::format(" of {}", kSdxlKeys[i]) : "", *bad));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Embedding> ReadAny(std::string_view bytes, std::string_view file_name) {
+  if (bytes.empty()) return InvalidArgument("the file is empty");
   if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02"))
     return ReadTorchEmbedding(bytes);
-  if (bytes.starts_with("\x89PNG"))
-    return InvalidArgument("it is a picture: expected a .pt or .safetensors embedding");
-  if (bytes.size() > 8 && bytes[8] == '{') return ReadSafetensors(bytes, file_name);
+  if (bytes.starts_with("\x89PNG")) return ReadCarrier(bytes);
+  if (bytes.size() > 8 && bytes[8] == '{') return ReadSafetensorsEmbedding(bytes, file_name);
+  for (const std::string_view magic : {"\xff\xd8\xff", "RIFF", "GIF8", "II*", "MM"}) {
+    if (bytes.starts_with(magic))
+      return InvalidArgument("it is a picture, but no PNG: expected an embedding");
+  }
   return InvalidArgument(
-      "it is neither a safetensors file nor one of torch.save: expected a .pt or .safetensors "
-      "embedding");
+      "it is neither a safetensors file nor one of torch.save nor a PNG: expected a .pt, .bin, "
+      ".safetensors or .png embedding");
 }
 
-}  // namespace
-
-absl::StatusOr<EmbeddingFormat> ParseEmbeddingFormat(std::string_view name) {
-  if (name == "a1111") return EmbeddingFormat::kA1111;
-  if (name == "diffusers") return EmbeddingFormat::kDiffusers;
-  return InvalidArgument(
-      fmt::format("unknown embedding format '{}': expected a1111 or diffusers", name));
+std::string_view NameOf(EmbeddingContainer container) {
+  switch (container) {
+    case EmbeddingContainer::kTorch: return "torch file (.pt, .bin)";
+    case EmbeddingContainer::kSafetensors: return ".safetensors file";
+    case EmbeddingContainer::kPng: return ".png file";
+  }
+  return "";
 }
 
-std::string_view FileExtension(EmbeddingFormat format) {
-  return format == EmbeddingFormat::kA1111 ? ".pt" : ".safetensors";
-}
-
-absl::StatusOr<std::string> WriteEmbedding(const Embedding& embedding, EmbeddingFormat format) {
+absl::Status CheckTexts(const Embedding& embedding) {
   if (embedding.name.empty())
     return InvalidArgument("an embedding without a name cannot be written");
   for (const std::string& text : {embedding.name, embedding.checkpoint_hash.value_or(""),
@@ -128,14 +102,92 @@ absl::StatusOr<std::string> WriteEmbedding(const Embedding& embedding, Embedding
       return InvalidArgument(fmt::format("the embedding's name or checkpoint '{}' is not UTF-8",
                                          ReplaceInvalidUtf8(text)));
   }
-  if (const std::string problem = ProblemWith(embedding); !problem.empty()) {
-    return InvalidArgument(fmt::format("writing the embedding '{}': {}", embedding.name, problem));
+  return absl::OkStatus();
+}
+
+/// Whether the word would read as another format's key.
+absl::Status CheckKey(const Embedding& embedding, EmbeddingFormat format) {
+  if (format != EmbeddingFormat::kDiffusers) return absl::OkStatus();
+  if (KeyIsWord(embedding.name) && KnownMisfit({embedding.name}).empty() &&
+      embedding.name != "__metadata__" && embedding.name != "string_to_param")
+    return absl::OkStatus();
+  return InvalidArgument(fmt::format(
+      "the word '{}' means something else as the name of a tensor: write it under another name",
+      embedding.name));
+}
+
+std::string Families(const std::vector<int64_t>& widths) {
+  if (widths == std::vector<int64_t>{768, 1280}) return "SDXL";
+  return widths.size() == 1 ? FamilyOf(widths[0]) : "no model family known here";
+}
+
+}  // namespace
+
+std::vector<int64_t> Embedding::Widths() const {
+  std::vector<int64_t> widths;
+  for (const EmbeddingBlock& block : blocks) widths.push_back(block.width);
+  return widths;
+}
+
+std::vector<float> Embedding::Rows() const {
+  std::vector<float> rows;
+  for (const EmbeddingBlock& block : blocks)
+    rows.insert(rows.end(), block.values.begin(), block.values.end());
+  return rows;
+}
+
+absl::StatusOr<EmbeddingFormat> ParseEmbeddingFormat(std::string_view name) {
+  const EmbeddingFormatFacts* found = FindEmbeddingFormat(name);
+  if (found != nullptr && found->format != EmbeddingFormat::kOriginal) return found->format;
+  std::string names;
+  for (const EmbeddingFormatFacts& facts : kEmbeddingFormats) {
+    if (facts.format == EmbeddingFormat::kOriginal) continue;
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", facts.name);
   }
-  if (const absl::Status finite = CheckFinite(embedding); !finite.ok()) {
-    return InvalidArgument(
-        fmt::format("writing the embedding '{}': {}", embedding.name, ToStd(finite.message())));
+  return InvalidArgument(
+      fmt::format("unknown embedding format '{}': expected one of {}", name, names));
+}
+
+absl::StatusOr<EmbeddingContainer> ContainerOf(std::string_view file_name) {
+  if (file_name.ends_with(".pt") || file_name.ends_with(".bin")) return EmbeddingContainer::kTorch;
+  if (file_name.ends_with(".safetensors")) return EmbeddingContainer::kSafetensors;
+  if (file_name.ends_with(".png")) return EmbeddingContainer::kPng;
+  return InvalidArgument(fmt::format(
+      "'{}' does not end as an embedding file: expected .pt, .bin, .safetensors or .png",
+      file_name));
+}
+
+absl::StatusOr<std::string> WriteEmbedding(const Embedding& embedding, EmbeddingFormat format,
+                                           const WriteOptions& options) {
+  RETURN_IF_ERROR(CheckTexts(embedding));
+  const std::string context = fmt::format("writing the embedding '{}'", embedding.name);
+  std::string problem = ProblemWith(embedding);
+  if (problem.empty()) problem = FormatProblem(format, embedding.blocks.size());
+  if (problem.empty()) problem = ToStd(CheckFinite(embedding).message());
+  if (!problem.empty()) return InvalidArgument(fmt::format("{}: {}", context, problem));
+  const bool picture = format == EmbeddingFormat::kPng;
+  const bool a1111 = format == EmbeddingFormat::kA1111;
+  const EmbeddingContainer container =
+      options.container.value_or(picture ? EmbeddingContainer::kPng
+                                 : a1111 ? EmbeddingContainer::kTorch
+                                         : EmbeddingContainer::kSafetensors);
+  if ((container == EmbeddingContainer::kPng) != picture ||
+      (a1111 && container != EmbeddingContainer::kTorch)) {
+    return InvalidArgument(fmt::format("{}: a {} cannot be of the format '{}': expected a {}",
+                                       context, NameOf(container), FactsOf(format).name,
+                                       NameOf(picture ? EmbeddingContainer::kPng
+                                              : a1111 ? EmbeddingContainer::kTorch
+                                                      : EmbeddingContainer::kSafetensors)));
   }
-  return format == EmbeddingFormat::kA1111 ? WriteA1111(embedding) : WriteDiffusers(embedding);
+  RETURN_IF_ERROR_WITH(CheckKey(embedding, format), context);
+  if (a1111) return WriteA1111(embedding);
+  const std::vector<std::string> keys = KeysFor(embedding, format);
+  auto bytes = picture ? WriteCarrier(embedding, options.picture)
+               : container == EmbeddingContainer::kTorch
+                   ? absl::StatusOr<std::string>(WriteTorchDict(embedding, keys))
+                   : WriteSafetensorsDict(embedding, keys);
+  RETURN_IF_ERROR_WITH(bytes.status(), context);
+  return bytes;
 }
 
 absl::StatusOr<Embedding> ReadEmbedding(std::string_view bytes, std::string_view file_name) {
@@ -144,18 +196,20 @@ absl::StatusOr<Embedding> ReadEmbedding(std::string_view bytes, std::string_view
   if (const std::string problem = ProblemWith(embedding); !problem.empty())
     return InvalidArgument(fmt::format("{}: {}", context, problem));
   RETURN_IF_ERROR_WITH(CheckFinite(embedding), context);
-  if (embedding.name.empty()) embedding.name = Stem(file_name);
+  if (!embedding.name_stored) embedding.name = Stem(file_name);
   embedding.name = ReplaceInvalidUtf8(embedding.name);
   return embedding;
 }
 
-absl::Status CheckWidth(const Embedding& embedding, int64_t text_width,
-                        std::string_view file_name) {
-  if (embedding.width == text_width) return absl::OkStatus();
+absl::Status CheckWidths(const Embedding& embedding, const std::vector<int64_t>& text_widths,
+                         std::string_view file_name) {
+  const std::vector<int64_t> widths = embedding.Widths();
+  if (widths == text_widths) return absl::OkStatus();
   return InvalidArgument(fmt::format(
       "the embedding '{}' has vectors of width {} ({}), but the model takes width {} ({}): use an "
       "embedding made for this model",
-      file_name, embedding.width, FamilyOf(embedding.width), text_width, FamilyOf(text_width)));
+      file_name, fmt::join(widths, " and "), Families(widths), fmt::join(text_widths, " and "),
+      Families(text_widths)));
 }
 
 }  // namespace neolog

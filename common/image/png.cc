@@ -129,6 +129,56 @@ bool ParseText(std::string_view type, std::string_view data, size_t limit,
   return true;
 }
 
+/// The bytes that libpng reads from, and where it writes what is wrong.
+struct Source {
+  std::string_view bytes;
+  std::string error;
+};
+
+/// Everything libpng does may end in a jump back to setjmp: only plain values live in the functions
+/// that it jumps over.
+struct Reader {
+  png_structp png = nullptr;
+  png_infop info = nullptr;
+  ~Reader() { png_destroy_read_struct(&png, &info, nullptr); }
+};
+
+void OnError(png_structp png, png_const_charp message) {
+  static_cast<Source*>(png_get_error_ptr(png))->error = message;
+  png_longjmp(png, 1);
+}
+
+void OnWarning(png_structp, png_const_charp) {}
+
+void OnRead(png_structp png, png_bytep to, size_t size) {
+  auto* source = static_cast<Source*>(png_get_io_ptr(png));
+  if (source->bytes.size() < size) png_error(png, "the file is cut off");
+  std::memcpy(to, source->bytes.data(), size);
+  source->bytes.remove_prefix(size);
+}
+
+/// Reads the header and asks for red, green and blue; false with source->error on damage.
+bool StartReading(const Reader& reader, int64_t max_pixels) {
+  if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
+  png_read_info(reader.png, reader.info);
+  const int64_t width = png_get_image_width(reader.png, reader.info);
+  const int64_t height = png_get_image_height(reader.png, reader.info);
+  if (width * height > max_pixels) png_error(reader.png, "the picture is too large");
+  png_set_scale_16(reader.png);
+  png_set_expand(reader.png);
+  png_set_gray_to_rgb(reader.png);
+  png_set_strip_alpha(reader.png);
+  png_set_interlace_handling(reader.png);
+  png_read_update_info(reader.png, reader.info);
+  return png_get_rowbytes(reader.png, reader.info) == static_cast<size_t>(width) * 3;
+}
+
+bool ReadRows(const Reader& reader, png_bytepp rows) {
+  if (setjmp(png_jmpbuf(reader.png)) != 0) return false;
+  png_read_image(reader.png, rows);
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text) {
@@ -197,6 +247,33 @@ absl::StatusOr<PngText> ReadPngText(std::string_view bytes, std::string_view nam
     }
     at += size_t{12} + length;
   }
+}
+
+absl::StatusOr<Image> DecodePng(std::string_view bytes, std::string_view name, int64_t max_pixels) {
+  Source source{bytes, ""};
+  Reader reader;
+  reader.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &source, OnError, OnWarning);
+  if (reader.png != nullptr) reader.info = png_create_info_struct(reader.png);
+  if (reader.info == nullptr) return Internal("libpng cannot be started");
+  png_set_read_fn(reader.png, &source, OnRead);
+  png_set_user_limits(reader.png, kMaxImageSide, kMaxImageSide);
+  png_set_chunk_malloc_max(reader.png, kMaxTextBytes);
+  png_set_keep_unknown_chunks(reader.png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  const auto bad = [&] {
+    return InvalidArgument(fmt::format("'{}': the PNG cannot be decoded: {}", name,
+                                       source.error.empty() ? "unknown pixels" : source.error));
+  };
+  if (!StartReading(reader, max_pixels)) return bad();
+  Image image;
+  image.width = static_cast<int>(png_get_image_width(reader.png, reader.info));
+  image.height = static_cast<int>(png_get_image_height(reader.png, reader.info));
+  image.rgb.resize(size_t{3} * image.width * image.height);
+  std::vector<png_bytep> rows;
+  for (int y = 0; y < image.height; ++y) {
+    rows.push_back(reinterpret_cast<png_bytep>(image.rgb.data() + size_t{3} * image.width * y));
+  }
+  if (!ReadRows(reader, rows.data())) return bad();
+  return image;
 }
 
 }  // namespace neolog

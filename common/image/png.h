@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,7 +11,8 @@
 
 // PNG files with text in them: pictures carry the settings they were made with, as A1111's do. The
 // texts stand before the pixels, in chunks of the PNG specification, third edition, §11.3.3: tEXt
-// for ASCII, iTXt (UTF-8, not compressed) else.
+// for ASCII, iTXt (UTF-8, not compressed) else. This file needs libpng only, and is a target of its
+// own (neolog_common_png).
 
 namespace neolog {
 
@@ -27,5 +29,11 @@ absl::StatusOr<std::string> EncodePng(const Image& image, const PngText& text);
 /// in quotes and with the offset: not a PNG, cut off, a checksum that does not fit, over the
 /// limits.
 absl::StatusOr<PngText> ReadPngText(std::string_view bytes, std::string_view name);
+
+/// The pixels of a PNG file exactly as they stand there, for data that is hidden in them: no colour
+/// management, transparency cut off, grey and palettes as red, green and blue, 16 bits cut to 8.
+/// Pictures to look at are for DecodeImage. InvalidArgument, beginning with `name` in quotes: not a
+/// PNG, damaged, or more than `max_pixels`, which is seen before anything is unpacked.
+absl::StatusOr<Image> DecodePng(std::string_view bytes, std::string_view name, int64_t max_pixels);
 
 }  // namespace neolog

@@ -28,8 +28,8 @@ bool ConsumeSuffix(std::string_view* text, std::string_view suffix) {
 }
 
 std::optional<EmbeddingFormat> ConsumeExtension(std::string_view* name) {
-  for (const EmbeddingFormat format : {EmbeddingFormat::kA1111, EmbeddingFormat::kDiffusers}) {
-    if (ConsumeSuffix(name, Extension(format))) return format;
+  for (const EmbeddingFormatFacts& facts : kEmbeddingFormats) {
+    if (ConsumeSuffix(name, facts.extension)) return facts.format;
   }
   return std::nullopt;
 }
@@ -63,10 +63,6 @@ absl::StatusOr<std::string> ReadMarker(FileSystem& fs, const RunDirectory& direc
 }
 
 }  // namespace
-
-std::string_view Extension(EmbeddingFormat format) {
-  return format == EmbeddingFormat::kA1111 ? ".pt" : ".safetensors";
-}
 
 std::string FileStem(std::string_view word) {
   static constexpr std::string_view kRefused = "<>:\"/\\|?*\x7f";

@@ -19,6 +19,7 @@
 //   embeddings/<word>-<step>.safetensors
 //   previews/<word>-<step>-<index>.png    drawn while training; index counts the prompts from 0
 //   <word>.pt, <word>.safetensors         the result
+//   <word>.png                            the same, in pictures (the format png)
 //
 // A1111 takes a file's name as the word to type, so files carry the word's name, not the run's; see
 // FileStem.
@@ -37,9 +38,6 @@ enum class RunFileKind {
   kFinalEmbedding,
 };
 
-/// ".pt" or ".safetensors".
-std::string_view Extension(EmbeddingFormat format);
-
 /// One name of the folder, taken apart.
 struct RunFile {
   RunFileKind kind = RunFileKind::kMarker;
@@ -49,7 +47,7 @@ struct RunFile {
   uint64_t step = 0;
   /// Of previews.
   uint32_t index = 0;
-  /// Of embeddings.
+  /// Of embeddings: the first format with the file's extension, which is all that a name tells.
   EmbeddingFormat format = EmbeddingFormat::kA1111;
 
   bool operator==(const RunFile&) const = default;

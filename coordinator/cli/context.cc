@@ -21,8 +21,8 @@ std::vector<std::string> EmbeddingFiles(const v1::RunInfo& run, const RunDirecto
                                         const Clock& clock) {
   std::vector<std::string> expected;
   for (const std::string& format : run.spec().checkpoint().formats()) {
-    expected.push_back(folder.FinalEmbedding(format == "a1111" ? EmbeddingFormat::kA1111
-                                                               : EmbeddingFormat::kDiffusers));
+    const EmbeddingFormatFacts* facts = FindEmbeddingFormat(format);
+    if (facts != nullptr) expected.push_back(folder.FinalEmbedding(facts->format));
   }
   const SteadyTime deadline = clock.SteadyNow() + absl::Seconds(10);
   std::vector<std::string> found;

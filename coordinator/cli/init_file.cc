@@ -16,18 +16,19 @@ constexpr uint64_t kMaxFileBytes = 160 << 20;
 }  // namespace
 
 absl::StatusOr<std::string> ReadInitialRows(const std::string& path, uint32_t vectors,
-                                            uint32_t width, FileSystem& fs) {
+                                            const std::vector<int64_t>& widths, FileSystem& fs) {
   static_assert(std::endian::native == std::endian::little);
   ASSIGN_OR_RETURN(const std::string bytes, fs.Read(path, kMaxFileBytes));
   ASSIGN_OR_RETURN(const Embedding embedding, ReadEmbedding(bytes, path));
-  RETURN_IF_ERROR(CheckWidth(embedding, width, path));
+  RETURN_IF_ERROR(CheckWidths(embedding, widths, path));
   if (embedding.vectors != vectors) {
     return InvalidArgument(
         fmt::format("'{}' holds {} vectors, but word.vectors is {}: set word.vectors to {}", path,
                     embedding.vectors, vectors, embedding.vectors));
   }
-  std::string rows(embedding.values.size() * sizeof(float), '\0');
-  std::memcpy(rows.data(), embedding.values.data(), rows.size());
+  const std::vector<float> values = embedding.Rows();
+  std::string rows(values.size() * sizeof(float), '\0');
+  std::memcpy(rows.data(), values.data(), rows.size());
   return rows;
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "common/base/embedding_format.h"
 #include "common/base/hash.h"
 #include "common/image/image.h"
 #include "common/storage/model_fingerprint.h"
@@ -39,6 +40,7 @@ class Checker {
     // An empty path is missing, which is said already, or could not be read for a reason that is.
     if (Readable("model.path") && !spec().model().path().empty()) CheckModel();
     if (Readable("data.images") && !spec().data().images().empty()) CheckPictures();
+    CheckFormats();
     CheckWordAndPrompts();
     CheckLogDir();
     return std::move(inputs_);
@@ -178,6 +180,24 @@ class Checker {
     return prompts;
   }
 
+  void CheckFormats() {
+    const auto encoders = static_cast<size_t>(spec().model().text_widths_size());
+    if (encoders == 0 || !Readable("checkpoint.formats")) return;
+    const auto origin = config_.origins.find("checkpoint.formats");
+    if (encoders > 1 && (origin == config_.origins.end() ||
+                         origin->second.kind == config::Origin::Kind::kDefault)) {
+      // The default is for one text encoder.
+      spec().mutable_checkpoint()->clear_formats();
+      spec().mutable_checkpoint()->add_formats("sdxl");
+    }
+    for (const std::string& format : spec().checkpoint().formats()) {
+      const EmbeddingFormatFacts* facts = FindEmbeddingFormat(format);
+      if (facts == nullptr) continue;
+      const std::string problem = FormatProblem(facts->format, encoders);
+      if (!problem.empty()) Report("checkpoint.formats", problem);
+    }
+  }
+
   void CheckWordAndPrompts() {
     const bool have_prompts = Readable("data.prompts") && FillTemplates();
     if (spec().word_size() != 1 || !Readable("word.name") || !tokenizer_) return;
@@ -188,8 +208,9 @@ class Checker {
     }
     if (!word.init_file().empty() && Readable("word.init_file") &&
         spec().model().text_widths_size() > 0) {
-      auto rows = ReadInitialRows(word.init_file(), word.vectors(), spec().model().text_widths(0),
-                                  *deps_.fs);
+      auto rows = ReadInitialRows(
+          word.init_file(), word.vectors(),
+          {spec().model().text_widths().begin(), spec().model().text_widths().end()}, *deps_.fs);
       if (rows.ok()) {
         word.set_initial_rows(*std::move(rows));
       } else {

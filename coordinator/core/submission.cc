@@ -6,6 +6,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "common/base/embedding_format.h"
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "neolog/v1/options.pb.h"
@@ -90,6 +91,31 @@ void CheckFields(const Message& message, const std::string& prefix,
   }
 }
 
+/// Formats that cannot hold the rows of the model's text encoders, and those that would write the
+/// same file.
+void CheckFormats(const v1::RunSpec& spec, std::vector<std::string>& problems) {
+  const auto& names = spec.checkpoint().formats();
+  for (int i = 0; i < names.size(); ++i) {
+    const EmbeddingFormatFacts* facts = FindEmbeddingFormat(names[i]);
+    if (facts == nullptr) continue;  // not one of the choices, which is said already
+    if (spec.model().text_widths_size() > 0) {
+      const std::string problem =
+          FormatProblem(facts->format, static_cast<size_t>(spec.model().text_widths_size()));
+      if (!problem.empty())
+        problems.push_back(fmt::format("checkpoint.formats[{}]: {}", i, problem));
+    }
+    for (int k = 0; k < i; ++k) {
+      const EmbeddingFormatFacts* other = FindEmbeddingFormat(names[k]);
+      if (other == nullptr || other->extension != facts->extension) continue;
+      problems.push_back(fmt::format(
+          "checkpoint.formats[{}]: '{}' would be the same {} file as '{}': choose one and make the "
+          "other with `neolog embedding convert`",
+          i, names[i], facts->extension, names[k]));
+      break;
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
@@ -108,6 +134,7 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
   const auto& widths = spec.model().text_widths();
   want(!widths.empty() && std::find(widths.begin(), widths.end(), 0u) == widths.end(),
        "model.text_widths: submission did not fill them in");
+  CheckFormats(spec, problems);
   want(!spec.checkpoint().log_dir().empty(), "checkpoint.log_dir: is missing");
   want(spec.data().samples_size() > 0, "data.samples: there are no pictures");
   want(spec.data().prompts() == "captions" || spec.data().templates_size() > 0,

@@ -20,24 +20,30 @@ std::string BaseName(std::string path) {
 absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1::TrainState& state,
                                               std::string_view format) {
   ASSIGN_OR_RETURN(const EmbeddingFormat parsed, ParseEmbeddingFormat(format));
-  if (state.blocks_size() != 1) {
-    return InvalidArgument(
-        fmt::format("the state of run '{}' has {} blocks of rows, one can be written", spec.name(),
-                    state.blocks_size()));
+  if (state.blocks_size() == 0) {
+    return InvalidArgument(fmt::format("the state of run '{}' has no rows", spec.name()));
   }
-  const v1::RowBlock& block = state.blocks(0);
   Embedding embedding;
-  embedding.name = block.word();
+  embedding.name = state.blocks(0).word();
   embedding.step = static_cast<int64_t>(state.step());
-  embedding.vectors = block.vectors();
-  embedding.width = block.width();
-  if (block.rows().size() != size_t{4} * block.vectors() * block.width()) {
-    return InvalidArgument(
-        fmt::format("the state of run '{}' has {} bytes of rows for {} vectors of {} floats",
-                    spec.name(), block.rows().size(), block.vectors(), block.width()));
+  embedding.vectors = state.blocks(0).vectors();
+  for (const v1::RowBlock& block : state.blocks()) {
+    if (block.word() != embedding.name || block.vectors() != embedding.vectors) {
+      return InvalidArgument(fmt::format(
+          "the state of run '{}' has {} vectors of '{}' and {} of '{}': expected the "
+          "same word for every text encoder",
+          spec.name(), embedding.vectors, embedding.name, block.vectors(), block.word()));
+    }
+    if (block.rows().size() != size_t{4} * block.vectors() * block.width()) {
+      return InvalidArgument(
+          fmt::format("the state of run '{}' has {} bytes of rows for {} vectors of {} floats",
+                      spec.name(), block.rows().size(), block.vectors(), block.width()));
+    }
+    EmbeddingBlock& added = embedding.blocks.emplace_back();
+    added.width = block.width();
+    added.values.resize(block.rows().size() / sizeof(float));
+    std::memcpy(added.values.data(), block.rows().data(), block.rows().size());
   }
-  embedding.values.resize(block.rows().size() / sizeof(float));
-  std::memcpy(embedding.values.data(), block.rows().data(), block.rows().size());
   embedding.checkpoint_hash = spec.model().fingerprint().substr(0, 10);
   embedding.checkpoint_name = BaseName(spec.model().path());
   return WriteEmbedding(embedding, parsed);

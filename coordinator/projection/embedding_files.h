@@ -10,8 +10,9 @@
 namespace neolog::coordinator {
 
 /// The bytes of an embedding file with the rows of `state`, named and described from the spec;
-/// `format` is "a1111" or "diffusers". The same state gives the same bytes. InvalidArgument when
-/// the state's sizes do not fit its bytes.
+/// `format` is one of
+/// `checkpoint.formats`; a picture is a plain card. The same state gives the same bytes.
+/// InvalidArgument when the state's sizes do not fit its bytes.
 absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1::TrainState& state,
                                               std::string_view format);
 

@@ -18,14 +18,16 @@ RunDirectory DirectoryOfRun(const v1::RunSpec& spec) {
                       spec.word_size() > 0 ? spec.word(0).name() : "");
 }
 
-/// The formats a run asks for; both when it asks for none.
+/// The formats a run asks for; those of its number of text encoders when it asks for none.
 std::vector<EmbeddingFormat> FormatsOf(const v1::RunSpec& spec) {
   std::vector<EmbeddingFormat> formats;
   for (const std::string& name : spec.checkpoint().formats()) {
-    formats.push_back(name == "a1111" ? EmbeddingFormat::kA1111 : EmbeddingFormat::kDiffusers);
+    const EmbeddingFormatFacts* facts = FindEmbeddingFormat(name);
+    if (facts != nullptr) formats.push_back(facts->format);  // submission refused others
   }
-  if (formats.empty()) formats = {EmbeddingFormat::kA1111, EmbeddingFormat::kDiffusers};
-  return formats;
+  if (!formats.empty()) return formats;
+  if (spec.model().text_widths_size() > 1) return {EmbeddingFormat::kSdxl};
+  return {EmbeddingFormat::kA1111, EmbeddingFormat::kDiffusers};
 }
 
 /// States with an end: the file of the word's own name is written.
@@ -294,9 +296,8 @@ absl::Status Projector::WriteEmbeddings(const std::string& run_id, Folder& folde
   }
   RETURN_IF_ERROR(dependencies_.blobs->Put(*bytes));
   for (const EmbeddingFormat format : FormatsOf(folder.spec)) {
-    const std::string_view name = format == EmbeddingFormat::kA1111 ? "a1111" : "diffusers";
     ASSIGN_OR_RETURN(const std::string file,
-                     dependencies_.write_embedding(folder.spec, state, name));
+                     dependencies_.write_embedding(folder.spec, state, FactsOf(format).name));
     RETURN_IF_ERROR(WriteIfDifferent(final ? folder.directory->FinalEmbedding(format)
                                            : folder.directory->PartialEmbedding(step, format),
                                      file));

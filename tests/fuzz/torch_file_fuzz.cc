@@ -1,11 +1,11 @@
-// Any bytes as an embedding file: refused, or read and written in both formats with the same
+// Any bytes as an embedding file: refused, or read and written in every format with the same
 // contents.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>
 
-#include "common/embedding/embedding.h"
 #include "common/tensor_file/zip.h"
+#include "tests/fuzz/check_embedding.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
@@ -15,20 +15,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     for (const auto& [name, contents] : *members) total += contents.size();
     if (total > size) std::abort();  // members would overlap
   }
-  const auto embedding = neolog::ReadEmbedding(bytes, "fuzz.pt");
-  if (!embedding.ok()) return 0;
-  for (const auto format : {neolog::EmbeddingFormat::kA1111, neolog::EmbeddingFormat::kDiffusers}) {
-    const auto written = neolog::WriteEmbedding(*embedding, format);
-    if (!written.ok()) {
-      if (embedding->name == "__metadata__" && format == neolog::EmbeddingFormat::kDiffusers)
-        continue;
-      if (embedding->checkpoint_hash || embedding->checkpoint_name)
-        continue;  // may hold text that is not UTF-8
-      std::abort();
-    }
-    const auto again = neolog::ReadEmbedding(*written, "again");
-    if (!again.ok() || again->values != embedding->values || again->vectors != embedding->vectors)
-      std::abort();
-  }
+  neolog::fuzz::CheckEmbedding(bytes);
   return 0;
 }

@@ -18,10 +18,11 @@ absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& t
   at::Tensor rows = at::zeros({0}, at::kFloat);
   if (list.embedding.has_value()) {
     const Embedding& embedding = *list.embedding;
-    RETURN_IF_ERROR(CheckWidth(embedding, info.text_widths[0], embedding.name));
+    RETURN_IF_ERROR(CheckWidths(embedding, info.text_widths, embedding.name));
     word = {embedding.name, embedding.vectors};
-    rows = at::empty({embedding.vectors * embedding.width}, at::kFloat);
-    std::copy(embedding.values.begin(), embedding.values.end(), rows.data_ptr<float>());
+    const std::vector<float> values = embedding.Rows();
+    rows = at::empty({static_cast<int64_t>(values.size())}, at::kFloat);
+    std::copy(values.begin(), values.end(), rows.data_ptr<float>());
   }
   PictureRequest request;
   request.rows = rows;

@@ -230,6 +230,8 @@ INSTANTIATE_TEST_SUITE_P(
         WrongCase{"NoFormats", "checkpoint: {formats: []}\n", "at least one format"},
         WrongCase{"FormatTwice", "checkpoint: {formats: [a1111, a1111]}\n",
                   "'a1111' stands here twice"},
+        WrongCase{"SameFile", "checkpoint: {formats: [diffusers, kohya]}\n",
+                  "'kohya' would be the same .safetensors file as 'diffusers'"},
         WrongCase{"UnknownFormat", "checkpoint: {formats: [a1112]}\n", "did you mean a1111?"},
         WrongCase{"OddResolution", "  resolution: 100\n", "multiple of 8"},
         WrongCase{"LargeResolution", "  resolution: 4096\n", "from 0 to 2048 (pixels), found 4096"},

@@ -123,6 +123,27 @@ TEST(PngTest, CutAnywhere_IsRefused) {
   }
 }
 
+TEST(PngTest, Decode_GivesTheVeryPixels) {
+  ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(Gradient(), {}));
+  EXPECT_EQ(DecodePng(png, "x", 15).value(), Gradient());
+  // A gamma that a viewer would apply changes nothing.
+  std::string with_gamma = png;
+  with_gamma.insert(8 + 25, Chunk("gAMA", Be32(100000)));
+  EXPECT_EQ(DecodePng(with_gamma, "x", 15).value(), Gradient());
+  EXPECT_THAT(DecodePng(png, "x", 14),
+              StatusIs(kInvalid, AllOf(StartsWith("'x': "), HasSubstr("too large"))));
+}
+
+TEST(PngTest, Decode_CutAnywhereBeforeTheEnd_IsRefused) {
+  ASSERT_OK_AND_ASSIGN(const std::string png, EncodePng(Gradient(), {}));
+  // The last 12 bytes are IEND, which holds no pixels; the checksum before it is not waited for.
+  for (size_t size = 0; size + 20 < png.size(); ++size) {
+    EXPECT_THAT(DecodePng(png.substr(0, size), "x", 15),
+                StatusIs(kInvalid, HasSubstr("cannot be decoded")))
+        << size;
+  }
+}
+
 TEST(PngTest, WrongArguments_AreRefused) {
   for (const std::string& keyword : {std::string(), std::string(" a"), std::string("a "),
                                      std::string("a\nb"), std::string("ä"), std::string(80, 'a')}) {

@@ -4,6 +4,7 @@
 
 #include "common/embedding/embedding.h"
 #include "common/storage/posix_file_system.h"
+#include "coordinator/cli/init_file.h"
 #include "coordinator/cli/model_check.h"
 #include "tests/coordinator/cli/claim_folder.h"
 #include "tests/support/paths.h"
@@ -74,6 +75,22 @@ TEST_F(InputsTest, GoodInputs_FillInTheSpec) {
   EXPECT_EQ(inputs.warnings.size(), 0u);
 }
 
+TEST_F(InputsTest, InitialRows_AreTheBlocksOneAfterTheOther) {
+  Embedding embedding;
+  embedding.name = "w";
+  embedding.vectors = 2;
+  embedding.blocks = {{2, {1, 2, 3, 4}}, {1, {5, 6}}};
+  const std::string path = dir_.File("w.safetensors");
+  WriteFileOrDie(path, *WriteEmbedding(embedding, EmbeddingFormat::kSdxl));
+  ASSERT_OK_AND_ASSIGN(const std::string rows, ReadInitialRows(path, 2, {2, 1}, *fs_));
+  const float expected[] = {1, 2, 3, 4, 5, 6};
+  EXPECT_EQ(rows, std::string(reinterpret_cast<const char*>(expected), sizeof(expected)));
+  EXPECT_THAT(ReadInitialRows(path, 2, {2}, *fs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("width 2 and 1")));
+  EXPECT_THAT(ReadInitialRows(path, 3, {2, 1}, *fs_),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("set word.vectors to 2")));
+}
+
 struct BadInput {
   const char* name;
   std::vector<std::string> settings;
@@ -96,8 +113,7 @@ std::string Sd15Embedding() {
   Embedding embedding;
   embedding.name = "old";
   embedding.vectors = 1;
-  embedding.width = 768;
-  embedding.values.assign(768, 0.5f);
+  embedding.blocks = {{768, std::vector<float>(768, 0.5f)}};
   return *WriteEmbedding(embedding, EmbeddingFormat::kA1111);
 }
 
@@ -185,6 +201,10 @@ INSTANTIATE_TEST_SUITE_P(
                  {"word.init_file=sd15.pt"},
                  [](const std::string& d) { WriteFileOrDie(d + "/sd15.pt", Sd15Embedding()); },
                  {"word.init_file", "768", "96"}},
+        BadInput{"FormatForTwoEncoders",
+                 {"checkpoint.formats=sdxl"},
+                 nullptr,
+                 {"checkpoint.formats", "these are for one"}},
         BadInput{"InitFileThatIsNone",
                  {"word.init_file=x.pt"},
                  [](const std::string& d) { WriteFileOrDie(d + "/x.pt", "hello"); },

@@ -370,6 +370,32 @@ TEST(Submission, BadSpec_EveryProblemIsListed) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8 problems")));
 }
 
+TEST(Submission, Formats_FitTheModelAndEachOther) {
+  const auto problems = [](std::vector<std::string> formats, int encoders) {
+    v1::RunSpec spec = MakeSpec();
+    spec.mutable_checkpoint()->clear_formats();
+    for (const std::string& format : formats) spec.mutable_checkpoint()->add_formats(format);
+    spec.mutable_model()->clear_text_widths();
+    for (int i = 0; i < encoders; ++i) spec.mutable_model()->add_text_widths(4);
+    return ProblemsOf(spec);
+  };
+  EXPECT_THAT(problems({"a1111", "png", "diffusers"}, 1), IsEmpty());
+  EXPECT_THAT(problems({"kohya"}, 1), IsEmpty());
+  EXPECT_THAT(problems({"onetrainer"}, 1), IsEmpty());
+  EXPECT_THAT(problems({"onetrainer"}, 2), IsEmpty());
+  EXPECT_THAT(problems({"sdxl"}, 2), IsEmpty());
+  EXPECT_THAT(problems({"sdxl"}, 1),
+              ElementsAre("checkpoint.formats[0]: the format 'sdxl' holds rows for two text "
+                          "encoders, these are for one: use a1111, diffusers or kohya"));
+  for (const char* format : {"a1111", "png", "diffusers", "kohya"}) {
+    EXPECT_THAT(problems({format}, 2), ElementsAre(HasSubstr("these are for 2: use sdxl")));
+  }
+  EXPECT_THAT(problems({"a1111", "kohya", "diffusers"}, 1),
+              ElementsAre(HasSubstr("checkpoint.formats[2]: 'diffusers' would be the same "
+                                    ".safetensors file as 'kohya'")));
+  EXPECT_THAT(problems({"original"}, 1), Contains(HasSubstr("'original' is not one of a1111")));
+}
+
 TEST(Submission, RunIdOrName_ResolvesWhereUnique) {
   ClusterState state;
   for (const char* id : {"zesko-1", "zesko-2", "other-1"}) {

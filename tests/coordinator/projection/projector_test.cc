@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 #include "common/base/hash.h"
 #include "common/embedding/embedding.h"
 #include "common/storage/memory_blob_store.h"
@@ -122,6 +124,64 @@ TEST(LossCsv, Line_HasA1111sColumnsFirst) {
   EXPECT_EQ(LossCsvLine(spec, record), "5,1,1,0.1250000,0.005,2.5\n");
 }
 
+/// A block whose value i is first + i.
+v1::RowBlock Block(const char* word, uint32_t vectors, uint32_t width, float first) {
+  std::vector<float> values(size_t{vectors} * width);
+  std::iota(values.begin(), values.end(), first);
+  v1::RowBlock block;
+  block.set_word(word);
+  block.set_vectors(vectors);
+  block.set_width(width);
+  block.set_rows(std::string(reinterpret_cast<const char*>(values.data()), values.size() * 4));
+  return block;
+}
+
+TEST(EmbeddingFile, TwoEncoders_AreTwoBlocksInOrder) {
+  v1::TrainState state;
+  state.set_step(7);
+  *state.add_blocks() = Block("zesko", 2, 3, 1);
+  *state.add_blocks() = Block("zesko", 2, 4, 101);
+  for (const char* format : {"sdxl", "onetrainer"}) {
+    ASSERT_OK_AND_ASSIGN(const std::string bytes, MakeEmbeddingFile(MakeSpec(), state, format));
+    ASSERT_OK_AND_ASSIGN(const Embedding read, ReadEmbedding(bytes, "w.safetensors"));
+    EXPECT_EQ(read.format, EmbeddingFormat::kSdxl);
+    EXPECT_EQ(read.Widths(), (std::vector<int64_t>{3, 4}));
+    EXPECT_EQ(read.Rows(),
+              (std::vector<float>{1, 2, 3, 4, 5, 6, 101, 102, 103, 104, 105, 106, 107, 108}));
+  }
+  for (const char* format : {"a1111", "png", "diffusers", "kohya"}) {
+    EXPECT_THAT(MakeEmbeddingFile(MakeSpec(), state, format),
+                StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("use sdxl")));
+  }
+  *state.mutable_blocks(1) = Block("zesko", 3, 4, 101);
+  EXPECT_THAT(
+      MakeEmbeddingFile(MakeSpec(), state, "sdxl"),
+      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("2 vectors of 'zesko' and 3")));
+  state.clear_blocks();
+  EXPECT_THAT(MakeEmbeddingFile(MakeSpec(), state, "sdxl"),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("has no rows")));
+}
+
+TEST_F(ProjectorTest, EveryFormat_HasItsFile) {
+  spec_.mutable_checkpoint()->clear_formats();
+  for (const char* format : {"a1111", "png", "kohya"})
+    spec_.mutable_checkpoint()->add_formats(format);
+  Write(Submitted());
+  Write(Committed(1, 10));
+  Write(Moved(v1::RUN_STATE_STOPPED));
+  for (const std::string name : {"embeddings/zesko-10", "zesko"}) {
+    const std::pair<const char*, EmbeddingFormat> kFiles[] = {
+        {".pt", EmbeddingFormat::kA1111},
+        {".png", EmbeddingFormat::kPng},
+        {".safetensors", EmbeddingFormat::kKohya}};
+    for (const auto& [extension, format] : kFiles) {
+      ASSERT_OK_AND_ASSIGN(const Embedding read, ReadEmbedding(Read(name + extension), name));
+      EXPECT_EQ(read.format, format);
+      EXPECT_FLOAT_EQ(read.blocks[0].values[0], 12.078431f);
+    }
+  }
+}
+
 TEST_F(ProjectorTest, Run_LeavesLossesSettingsAndEmbeddings) {
   Write(Submitted());
   Write(Committed(1, 4));
@@ -134,8 +194,8 @@ TEST_F(ProjectorTest, Run_LeavesLossesSettingsAndEmbeddings) {
         ReadEmbedding(Read(std::string("embeddings/zesko-10") + extension), "zesko.pt");
     ASSERT_OK(partial) << extension;
     EXPECT_EQ(partial->vectors, 1);
-    EXPECT_EQ(partial->width, 4);
-    EXPECT_FLOAT_EQ(partial->values[0], 12.078431f) << "bytes 'AAAA' as a float";
+    EXPECT_EQ(partial->blocks[0].width, 4);
+    EXPECT_FLOAT_EQ(partial->blocks[0].values[0], 12.078431f) << "bytes 'AAAA' as a float";
   }
   EXPECT_THAT(Read("zesko.pt"), HasSubstr("NOT_FOUND"));
   Write(Committed(11, 30));

@@ -170,8 +170,8 @@ TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
   Embedding embedding;
   embedding.name = "zesko";
   embedding.vectors = 2;
-  embedding.width = model_->info().text_widths[0];
-  embedding.values.assign(static_cast<size_t>(2 * embedding.width), 0.5f);
+  const int64_t width = model_->info().text_widths[0];
+  embedding.blocks = {{width, std::vector<float>(static_cast<size_t>(2 * width), 0.5f)}};
   list.embedding = embedding;
   const std::vector<std::string> after = draw();
   ASSERT_EQ(before.size(), 2u);
@@ -179,8 +179,7 @@ TEST_F(GenerateTest, Embedding_ChangesOnlyPromptsWithItsWord) {
   EXPECT_NE(before[0], after[0]);
   EXPECT_EQ(before[1], after[1]);
 
-  list.embedding->width = 5;
-  list.embedding->values.resize(10);
+  list.embedding->blocks = {{5, std::vector<float>(10)}};
   EXPECT_THAT(DrawAll(*model_, *tokenizers_, list, [](Drawn) { return absl::OkStatus(); }),
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("5")));
 }
