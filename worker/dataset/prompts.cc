@@ -3,7 +3,6 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/tensor.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -30,18 +29,21 @@ absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizers& tokenizers, std::st
   std::vector<LearnedWord> words;
   if (!word.name.empty()) words.push_back(word);
   EncodedPrompt prompt{std::string(text), {}};
-  for (const std::unique_ptr<Tokenizer>& tokenizer : tokenizers) {
-    ASSIGN_OR_RETURN(SplicedPrompt spliced,
-                     SplicePrompt(*tokenizer, text, words, positions, rules));
-    prompt.encoders.push_back(
-        {std::move(spliced.input_ids), std::move(spliced.slots), std::move(spliced.weights)});
-    if (prompt.encoders.back().ids.size() != prompt.encoders.front().ids.size()) {
-      return InvalidArgument(fmt::format(
-          "the model's two tokenizers cut the prompt '{}' into different numbers of chunks; "
-          "shorten it, or set text.long_prompts to truncate",
-          text));
+  PromptRules filled_up = rules;
+  size_t longest = 0, shortest = 0;
+  do {
+    prompt.encoders.clear();
+    for (const std::unique_ptr<Tokenizer>& tokenizer : tokenizers) {
+      ASSIGN_OR_RETURN(SplicedPrompt spliced,
+                       SplicePrompt(*tokenizer, text, words, positions, filled_up));
+      const size_t length = spliced.input_ids.size();
+      longest = std::max(longest, length);
+      shortest = prompt.encoders.empty() ? length : std::min(shortest, length);
+      prompt.encoders.push_back(
+          {std::move(spliced.input_ids), std::move(spliced.slots), std::move(spliced.weights)});
     }
-  }
+    filled_up.min_chunks = static_cast<int64_t>(longest) / positions;
+  } while (shortest < longest);
   return prompt;
 }
 
@@ -72,12 +74,14 @@ std::vector<diffusion::TextInput> TextInputsOf(const std::vector<const EncodedPr
   std::vector<diffusion::TextInput> inputs;
   for (size_t encoder = 0; encoder < rows.size(); ++encoder) {
     std::vector<at::Tensor> ids, slots, weights;
-    bool weighted = false;
+    const bool weighted = std::any_of(
+        prompts.begin(), prompts.end(),
+        [&](const EncodedPrompt* prompt) { return !prompt->encoders.at(encoder).weights.empty(); });
     for (const EncodedPrompt* prompt : prompts) {
       const EncodedText& text = prompt->encoders.at(encoder);
       ids.push_back(at::tensor(at::ArrayRef<int64_t>(text.ids), at::kLong));
       slots.push_back(at::tensor(at::ArrayRef<int64_t>(text.slots), at::kLong));
-      weighted = weighted || !text.weights.empty();
+      if (!weighted) continue;
       weights.push_back(text.weights.empty()
                             ? at::ones({static_cast<int64_t>(text.ids.size())}, at::kFloat)
                             : at::tensor(at::ArrayRef<float>(text.weights), at::kFloat));
@@ -100,14 +104,12 @@ absl::StatusOr<Prompts> Prompts::Create(const v1::RunSpec& spec, const Tokenizer
       texts.push_back(prompts.TextOf(static_cast<uint32_t>(prompt), static_cast<uint32_t>(image)));
     }
   }
-  ASSIGN_OR_RETURN(const PromptUse use,
-                   CheckPrompts(*tokenizers[0], texts, prompts.word_, positions, rules));
-  prompts.rules_.min_chunks = use.chunks;
-  if (tokenizers.size() > 1) {  // checked with the first alone
-    for (const std::string& text : texts) {
-      RETURN_IF_ERROR(
-          EncodePrompt(tokenizers, text, prompts.word_, positions, prompts.rules_).status());
-    }
+  // Each encoder's tokenizer for itself: OpenCLIP's takes a run of "!" for more tokens than
+  // CLIP-L's.
+  for (const std::unique_ptr<Tokenizer>& tokenizer : tokenizers) {
+    ASSIGN_OR_RETURN(const PromptUse use,
+                     CheckPrompts(*tokenizer, texts, prompts.word_, positions, rules));
+    prompts.rules_.min_chunks = std::max(prompts.rules_.min_chunks, use.chunks);
   }
   return prompts;
 }

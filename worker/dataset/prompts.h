@@ -34,7 +34,7 @@ struct EncodedText {
 };
 
 /// A prompt as each text encoder takes it, and its text. All encoders have it in equally many
-/// chunks.
+/// chunks; one whose tokenizer finds fewer is filled up with empty ones.
 struct EncodedPrompt {
   std::string text;
   std::vector<EncodedText> encoders;

@@ -39,7 +39,9 @@ v1::RunSpec MakeSpec(const std::string& name, uint32_t steps, uint32_t workers) 
   training.set_epsilon(1e-8);
   training.set_reduce("ordered");
   spec.mutable_validation()->set_draws_per_image(1);
+  spec.mutable_text()->set_long_prompts("truncate");
   spec.mutable_preview()->set_sampler("euler_a");
+  spec.mutable_preview()->set_emphasis("none");
   spec.mutable_preview()->set_steps(20);
   spec.mutable_preview()->set_cfg(7);
   spec.mutable_checkpoint()->set_log_dir("/out");

@@ -12,6 +12,7 @@
 
 #include "common/image/png.h"
 #include "common/storage/memory_blob_store.h"
+#include "tests/common/text/small_vocabulary.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
@@ -227,6 +228,37 @@ TEST_F(PromptsTest, LongWord_BeginsTheNextChunk_WhereCuttingWouldRefuseIt) {
   ASSERT_EQ(slots.size(), 2 * 77u);
   EXPECT_EQ(std::count(slots.begin(), slots.begin() + 78, -1), 78);
   for (int64_t i = 0; i < 10; ++i) EXPECT_EQ(slots[78 + static_cast<size_t>(i)], i);
+}
+
+// "!!" is one token for the first tokenizer and two for the second, which pads with "!".
+TEST(TwoTokenizersTest, EncodersHaveEquallyManyChunks_AndBothMustHoldTheWord) {
+  Tokenizers tokenizers;
+  TokenizerFiles files = neolog::testing::SmallVocabulary({"! !</w>"});
+  ASSERT_OK_AND_ASSIGN(tokenizers.emplace_back(), Tokenizer::FromFiles(files, "first"));
+  files.tokenizer_config_json = R"({"pad_token":"!"})";
+  ASSERT_OK_AND_ASSIGN(tokenizers.emplace_back(), Tokenizer::FromFiles(files, "second"));
+  v1::RunSpec spec = Spec();
+  spec.mutable_data()->clear_templates();
+  spec.mutable_data()->add_templates(Times(40, "!! ") + "[name]");
+  EXPECT_THAT(Prompts::Create(spec, tokenizers, 77),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("none of the 1 prompts")));
+  spec.mutable_data()->add_templates("[name]");
+  EXPECT_OK(Prompts::Create(spec, tokenizers, 77));
+  spec.mutable_data()->set_templates(0, Times(37, "!! ") + "[name]");
+  EXPECT_THAT(Prompts::Create(spec, tokenizers, 77),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("too long")));
+  spec.mutable_text()->set_long_prompts("chunk");
+  ASSERT_OK_AND_ASSIGN(Prompts prompts, Prompts::Create(spec, tokenizers, 77));
+  const EncodedPrompt& prompt = prompts.Of(0, 0);
+  EXPECT_EQ(prompt.encoders[0].ids.size(), 2 * 77u);
+  EXPECT_EQ(prompt.encoders[1].ids.size(), 2 * 77u);
+  EXPECT_EQ(prompt.encoders[0].slots[38], 0);
+  EXPECT_EQ(prompt.encoders[1].slots[78], 0);
+  ASSERT_OK_AND_ASSIGN(const EncodedPrompt one,
+                       EncodePrompt(tokenizers, prompt.text, {"zesko", 2}, 77,
+                                    {.long_prompts = LongPrompts::kChunk}));
+  EXPECT_EQ(one.encoders[0].ids, prompt.encoders[0].ids);
+  EXPECT_EQ(one.encoders[1].ids, prompt.encoders[1].ids);
 }
 
 TEST_F(PromptsTest, PromptAndNegativePrompt_HaveEquallyManyChunks) {

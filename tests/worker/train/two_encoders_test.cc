@@ -6,6 +6,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,12 +15,14 @@
 #include "common/base/hash.h"
 #include "common/plan/philox.h"
 #include "common/storage/model_fingerprint.h"
+#include "common/tensor_file/safetensors.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "tests/worker/diffusion/seeded_model.h"
 #include "tests/worker/train/demo_pack.h"
 #include "worker/diffusion/rows.h"
+#include "worker/torch_support/weights.h"
 #include "worker/train/loss.h"
 #include "worker/train/pack_trainer.h"
 
@@ -156,6 +160,38 @@ TEST_F(TwoEncodersTest, PooledText_IsTheFirstChunks_AndIsNotWeighed) {
     // Means of some 10,000 floats of size 1.
     EXPECT_NEAR(changed.mean().item<double>(), plain.mean().item<double>(), 1e-5) << offset;
   }
+}
+
+// tests/reference/make_emphasis.py says what is in the file.
+TEST_F(TwoEncodersTest, WeighedPromptsInChunks_AreTheReferences) {
+  constexpr int64_t kStride = 7;
+  const std::string path = neolog::testing::SourcePath("tests/golden/emphasis.safetensors");
+  ASSERT_OK_AND_ASSIGN(const auto golden, torch_support::WeightMap::Open(path));
+  ASSERT_OK_AND_ASSIGN(const auto file, SafetensorsFile::Open(path));
+  const auto prompts = nlohmann::json::parse(file->metadata().at("prompts"));
+  ASSERT_GE(prompts.size(), 4u);
+  ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  const at::Tensor rows = golden->Take("rows", {2 * kBoth});
+  // As REPLAY.md allows for activations.
+  const auto expect_near = [](const at::Tensor& found, const at::Tensor& expected) {
+    const double largest = expected.abs().max().item<double>();
+    EXPECT_LT((found - expected).abs().max().item<double>(), 2e-4 * largest);
+  };
+  for (size_t n = 0; n < prompts.size(); ++n) {
+    SCOPED_TRACE(prompts[n]);
+    ASSERT_OK_AND_ASSIGN(
+        const dataset::EncodedPrompt prompt,
+        dataset::EncodePrompt(tokenizers, prompts[n].get<std::string>(), {"zesko", 2}, 77,
+                              {LongPrompts::kChunk, Emphasis::kA1111}));
+    const diffusion::Conditioning text =
+        model->EncodeText(dataset::TextInputsOf({&prompt}, rows, model->info().text_widths));
+    const int64_t kept = (text.hidden.size(1) + kStride - 1) / kStride;
+    expect_near(text.hidden[0].slice(0, 0, std::nullopt, kStride),
+                golden->Take("hidden_" + std::to_string(n), {kept, kBoth}));
+    expect_near(text.pooled[0], golden->Take("pooled_" + std::to_string(n), {kWidths[1]}));
+  }
+  EXPECT_OK(golden->Finish({}));
 }
 
 TEST_F(TwoEncodersTest, FirstRows_AreEachEncodersOwn) {
