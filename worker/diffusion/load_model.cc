@@ -13,7 +13,7 @@
 #include <optional>
 #include <vector>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/diffusion/model.h"
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/diffusion/text_encoder.h"

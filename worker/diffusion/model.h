@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 
 namespace neolog::diffusion {
 
