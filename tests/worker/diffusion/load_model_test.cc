@@ -240,12 +240,18 @@ INSTANTIATE_TEST_SUITE_P(
         BadCase{"broken_index",
                 [](const Folder& f) { WriteFileOrDie(f.File("model_index.json"), "{"); }, kInvalid,
                 "model_index.json': it is not a JSON object"},
-        BadCase{"sdxl",
+        BadCase{"sd3",
+                [](const Folder& f) {
+                  f.Replace("model_index.json", "StableDiffusionPipeline",
+                            "StableDiffusion3Pipeline");
+                },
+                kInvalid, "StableDiffusion3Pipeline; supported: StableDiffusionPipeline"},
+        BadCase{"sdxl_without_its_second_encoder",
                 [](const Folder& f) {
                   f.Replace("model_index.json", "StableDiffusionPipeline",
                             "StableDiffusionXLPipeline");
                 },
-                kInvalid, "StableDiffusionXLPipeline; supported: StableDiffusionPipeline"},
+                kNotFound, "text_encoder_2/config.json' cannot be read"},
         BadCase{"no_unet_config", [](const Folder& f) { fs::remove(f.File("unet/config.json")); },
                 kNotFound, "unet/config.json"},
         BadCase{"broken_config",

@@ -72,6 +72,21 @@ void Compare(const std::string& name, const at::Tensor& got,
   EXPECT_LE((mine - statistics).abs().max().item<double>(), tolerance * largest) << name;
 }
 
+// The same for a 16-bit type, against the reference's own error in it.
+void CompareCoarse(const std::string& name, const at::Tensor& got,
+                   const std::map<std::string, at::Tensor>& expected, double reference_error) {
+  const auto whole = expected.find(name);
+  const bool all = whole != expected.end();
+  const at::Tensor want = all ? whole->second : expected.at(name + ".first");
+  const at::Tensor have = all ? got : got.reshape({-1}).narrow(0, 0, want.numel());
+  // 64 values out of many: their mean error strays from that of all by a fifth.
+  double limit = (all ? 1.2 : 1.5) * reference_error;
+  if (name == "rows") limit = std::max(limit, 0.1);  // see golden_test.cc
+  // One number: the reference's own error may be small by chance. The prediction's is 1e-2.
+  if (name == "loss") limit = std::max(limit, 2e-3);
+  EXPECT_LE(testing::RootMeanSquareError(have, want), limit) << name;
+}
+
 TEST(FullWidth, StableDiffusion15_MatchesTheReference) {
   const ScopedDir dir;
   const std::string model = dir.File("sd15");
@@ -89,13 +104,11 @@ TEST(FullWidth, StableDiffusion15_MatchesTheReference) {
                            : name == "grad" ? 1e-3
                                             : 2e-4;  // the replay contract
         if (std::string_view(dtype) == "bf16") {
-          // As far from fp32 as the reference's own bf16, give or take; see golden_test.cc for the
-          // rows.
-          tolerance = 2.5 * errors.at("fullwidth_sd15" + kind).at(name).get<double>();
-          if (name == "rows") tolerance = std::max(tolerance, 0.1);
-          // One number: the reference's own error may be small by chance. The prediction's is 1e-2.
-          if (name == "loss") tolerance = std::max(tolerance, 2e-3);
-        } else if (name == "rows") {
+          CompareCoarse(name, tensor, expected,
+                        errors.at("fullwidth_sd15" + kind).at(name).get<double>());
+          continue;
+        }
+        if (name == "rows") {
           // One Adam step is the learning rate times the gradient's sign, blurred by eps 1e-8 only:
           // a gradient near that size may differ by more.
           tolerance = 2e-3;

@@ -18,6 +18,7 @@ namespace {
 
 using ::neolog::testing::ReadTensors;
 using ::neolog::testing::Replayed;
+using ::neolog::testing::RootMeanSquareError;
 using ::neolog::testing::RunReplay;
 using ::neolog::testing::SourcePath;
 
@@ -55,16 +56,6 @@ double RelativeError(const at::Tensor& got, const at::Tensor& expected) {
   const double difference =
       (got.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>();
   return largest > 0 ? difference / largest : difference;
-}
-
-// Root mean square of the difference as a part of that of the expected tensor: in 16 bits the largest
-// difference alone is luck.
-double RootMeanSquareError(const at::Tensor& got, const at::Tensor& expected) {
-  const auto size = [](const at::Tensor& t) {
-    return t.to(at::kDouble).square().mean().sqrt().item<double>();
-  };
-  const double of = size(expected), difference = size(got.to(at::kDouble) - expected);
-  return of > 0 ? difference / of : difference;
 }
 
 // The replay contract's limits in fp32.

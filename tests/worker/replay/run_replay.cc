@@ -66,4 +66,12 @@ void WriteCase(const Case& value, const std::string& path) {
   WriteFileOrDie(path, SerializeSafetensors(views, metadata).value());
 }
 
+double RootMeanSquareError(const at::Tensor& got, const at::Tensor& expected) {
+  const auto size = [](const at::Tensor& t) {
+    return t.to(at::kDouble).square().mean().sqrt().item<double>();
+  };
+  const double of = size(expected), difference = size(got.to(at::kDouble) - expected);
+  return of > 0 ? difference / of : difference;
+}
+
 }  // namespace neolog::testing

@@ -33,4 +33,8 @@ struct Case {
 Case ReadCase(const std::string& path);
 void WriteCase(const Case& value, const std::string& path);
 
+/// Root mean square of the difference as a part of that of the expected tensor: in 16 bits the
+/// largest difference alone is luck.
+double RootMeanSquareError(const at::Tensor& got, const at::Tensor& expected);
+
 }  // namespace neolog::testing

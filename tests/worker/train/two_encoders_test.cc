@@ -19,6 +19,7 @@
 #include "tests/worker/train/demo_pack.h"
 #include "worker/diffusion/rows.h"
 #include "worker/train/loss.h"
+#include "worker/train/pack_trainer.h"
 
 namespace neolog::train {
 namespace {
