@@ -264,7 +264,7 @@ void ReplaceVae(const std::string& path, Checkpoint* checkpoint, Problems* probl
   FitPart(VaeShapes(checkpoint->vae), &checkpoint->vae_weights, checkpoint, problems);
   // The model's own VAE makes no difference any more, unless it lies in the one file.
   std::erase_if(checkpoint->files,
-                [](const CheckpointFile& file) { return file.name.starts_with("vae/"); });
+                [](const ModelFile& file) { return file.name.starts_with("vae/"); });
   if (!config_file.empty()) files.paths.push_back(config_file.string());
   for (const std::string& file : files.paths) {
     checkpoint->files.push_back({"other_vae/" + fs::path(file).filename().string(), file});

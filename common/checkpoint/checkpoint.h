@@ -9,6 +9,7 @@
 #include "common/base/status.h"
 #include "common/checkpoint/config.h"
 #include "common/checkpoint/weights.h"
+#include "common/storage/model_fingerprint.h"
 
 namespace neolog {
 
@@ -46,12 +47,6 @@ struct TokenizerSource {
 struct CheckpointPart {
   std::string name;  // "text_encoder", "text_encoder_2", "unet", "vae": diffusers' folder
   WeightTable weights;
-};
-
-/// A file that makes the model what it is. `name` is the same wherever the model lies.
-struct CheckpointFile {
-  std::string name;
-  std::string path;
 };
 
 /// A Stable Diffusion model as its files describe it. Weights are mapped, not read.
@@ -101,7 +96,7 @@ struct Checkpoint {
   /// As many as `clips`.
   std::vector<TokenizerSource> tokenizers;
   /// Sorted by name; what the fingerprint covers.
-  std::vector<CheckpointFile> files;
+  std::vector<ModelFile> files;
   /// What the user should know: guesses, weights that are not used. Sentences without full stop.
   std::vector<std::string> notes;
 };

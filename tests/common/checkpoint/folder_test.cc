@@ -55,7 +55,7 @@ TEST_F(Folder, SaysWhatItIs) {
   EXPECT_EQ(model->tokenizers[0].folder, File("tokenizer"));
   EXPECT_THAT(model->notes, IsEmpty());
   std::vector<std::string> names;
-  for (const CheckpointFile& file : model->files) names.push_back(file.name);
+  for (const ModelFile& file : model->files) names.push_back(file.name);
   EXPECT_THAT(names, ElementsAre("model_index.json", "scheduler/scheduler_config.json",
                                  "text_encoder/config.json", "text_encoder/model.safetensors",
                                  "tokenizer/merges.txt", "tokenizer/vocab.json", "unet/config.json",
@@ -188,7 +188,7 @@ TEST_F(Folder, OtherVae_ReplacesTheModelsOwn) {
   ASSERT_OK(model);
   EXPECT_EQ(model->vae_weights.weights.at("decoder.conv_out.bias").file->tensors().size(),
             other.size());
-  for (const CheckpointFile& file : model->files) EXPECT_FALSE(file.name.starts_with("vae/"));
+  for (const ModelFile& file : model->files) EXPECT_FALSE(file.name.starts_with("vae/"));
 }
 
 struct Choice {
