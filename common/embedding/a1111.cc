@@ -5,7 +5,7 @@
 #include <bit>
 #include <limits>
 
-#include "common/tensor_file/pickle.h"
+#include "common/tensor_file/torch_file.h"
 #include "common/tensor_file/zip.h"
 
 namespace neolog {

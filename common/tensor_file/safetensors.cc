@@ -1,19 +1,16 @@
 #include "common/tensor_file/safetensors.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
+
+#include "common/tensor_file/mapping.h"
 
 namespace neolog {
 namespace {
@@ -334,51 +331,6 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
   std::string tensor_;
   std::string key_;
   size_t offset_ = 0;
-};
-
-/// A read-only mapping of a file.
-class Mapping {
- public:
-  Mapping() = default;
-  ~Mapping() {
-    if (data_ != nullptr) munmap(data_, size_);
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-
-  absl::Status Map(const std::string& path) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-      const std::string message = fmt::format("'{}': {}", path, strerror(errno));
-      return errno == ENOENT || errno == ENOTDIR ? NotFound(message) : FailedPrecondition(message);
-    }
-    struct stat info;
-    absl::Status status;
-    if (fstat(fd, &info) != 0) {
-      status = FailedPrecondition(fmt::format("'{}': {}", path, strerror(errno)));
-    } else if (!S_ISREG(info.st_mode)) {
-      status =
-          InvalidArgument(fmt::format("'{}' is not a file: expected a .safetensors file", path));
-    } else if (info.st_size > 0) {
-      size_ = static_cast<size_t>(info.st_size);
-      void* data = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-      if (data == MAP_FAILED) {
-        status = FailedPrecondition(
-            fmt::format("'{}': cannot map {} bytes: {}", path, size_, strerror(errno)));
-      } else {
-        data_ = data;
-      }
-    }
-    close(fd);
-    return status;
-  }
-  std::string_view bytes() const {
-    return {static_cast<const char*>(data_), data_ == nullptr ? 0 : size_};
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t size_ = 0;
 };
 
 class SafetensorsFileImpl : public SafetensorsFile {

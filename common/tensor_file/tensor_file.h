@@ -43,9 +43,16 @@ struct TensorView {
 /// thread.
 class TensorFile {
  public:
-  /// Opens a file of weights by what it holds, whatever it is called. Errors name the path and the
-  /// byte offset.
+  /// Maps a file of weights and opens it by what it holds, whatever it is called: safetensors, or
+  /// the state dict of a torch.save file, new or old (.ckpt, .pt, .bin; see OpenStateDict). Views
+  /// lie in the mapping but for tensors that are not row-major there. Headers are checked as
+  /// SafetensorsFile and TorchFile say, an archive's checksums are not. Errors name the path and
+  /// the byte offset, or what the file is instead.
   static absl::StatusOr<std::unique_ptr<TensorFile>> Open(const std::string& path);
+  /// The same for bytes in memory, which must outlive the object, with checksums. `name` is for
+  /// messages.
+  static absl::StatusOr<std::unique_ptr<TensorFile>> Parse(std::string_view bytes,
+                                                           std::string_view name);
 
   virtual ~TensorFile() = default;
   /// Tensors by name.

@@ -15,7 +15,11 @@ namespace neolog {
 /// front of its end record; local headers agree with it; members do not overlap; checksums are
 /// right; no name appears twice. DataLoss with the byte offset for damage, InvalidArgument for what
 /// is valid but not read. At most 100,000 members; memory does not grow with what headers claim.
-absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(std::string_view bytes);
+///
+/// kNoChecksums leaves the members' contents unread.
+enum class ZipChecks { kAll, kNoChecksums };
+absl::StatusOr<std::map<std::string, std::string_view>> ReadStoredZip(
+    std::string_view bytes, ZipChecks checks = ZipChecks::kAll);
 
 /// Writes an archive as torch.save does: stored, sizes behind the data, data aligned to 64 bytes by
 /// an extra field, no dates. The same members give the same bytes. Members must be smaller than 4

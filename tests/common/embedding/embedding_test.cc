@@ -155,7 +155,7 @@ TEST(EmbeddingTest, RefusesWhatIsNotOneWord) {
   hostile.Add("archive/data.pkl",
               "\x80\x02"
               "cposix\nsystem\n.");
-  expect(hostile.Finish(), kInvalid, "the file wants to use 'posix.system'");
+  expect(hostile.Finish(), kInvalid, "the file wants to call posix.system");
   StoredZipWriter list;
   list.Add("archive/data.pkl", "\x80\x02].");
   expect(list.Finish(), kInvalid, "it holds no dictionary");
