@@ -21,8 +21,85 @@ using checkpoint_internal::Problems;
 
 constexpr int64_t kTimeIds = 6;  // sizes that SDXL is conditioned on
 
-// The parts fit one another.
-void CheckTogether(const Checkpoint& c, Problems* problems) {
+// A folder or file, or a hub name's snapshot. An absolute path below a folder that does not exist
+// is looked for by its last two names.
+absl::StatusOr<std::string> Resolve(const std::string& path, const CheckpointOptions& options) {
+  std::error_code error;
+  if (fs::exists(path, error)) return path;
+  // A name in a YAML file has become an absolute path, below a folder that is not there.
+  std::string name = path;
+  const fs::path parent = fs::path(path).parent_path();
+  if (!parent.empty() && !fs::exists(parent, error))
+    name = (parent.filename() / fs::path(path).filename()).string();
+  if (IsHubName(name)) {
+    auto found =
+        FindInHubCache(name, options.hub_cache.empty() ? HubCacheFolder() : options.hub_cache);
+    if (found.ok() || name == path) return found;
+  }
+  return NotFound(fmt::format(
+      "there is no model '{}'; expected a diffusers folder (with model_index.json, unet/, vae/, "
+      "text_encoder/ and tokenizer/), a single file (.safetensors, .ckpt) or the name of a model "
+      "in the hub's cache (owner/name)",
+      path));
+}
+
+}  // namespace
+
+std::string_view NameOf(ModelFamily family) {
+  switch (family) {
+    case ModelFamily::kSd1: return "SD 1.x";
+    case ModelFamily::kSd2: return "SD 2.x";
+    case ModelFamily::kSdxl: return "SDXL";
+  }
+  return "";
+}
+
+Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& options,
+                             std::vector<std::string>* problems) {
+  Checkpoint checkpoint;
+  checkpoint.path = path;
+  const size_t before = problems->size();
+  const auto found = Resolve(path, options);
+  if (!found.ok()) {
+    problems->push_back(std::string(found.status().message()));
+    return checkpoint;
+  }
+  checkpoint.path = *found;
+  std::error_code error;
+  checkpoint.single_file = !fs::is_directory(checkpoint.path, error);
+  if (checkpoint.single_file) {
+    checkpoint_internal::ReadSingleFile(options, &checkpoint, problems);
+  } else {
+    checkpoint_internal::ReadFolder(options, &checkpoint, problems);
+  }
+  if (!options.vae_path.empty() && problems->size() == before)
+    checkpoint_internal::ReplaceVae(options.vae_path, &checkpoint, problems);
+  // A folder's own were compared before its weights were.
+  if (problems->size() == before && (checkpoint.single_file || !options.vae_path.empty()))
+    checkpoint_internal::CheckConfigs(checkpoint, problems);
+  if (problems->size() == before && options.image_size > 0 &&
+      options.image_size % checkpoint.vae.Factor() != 0) {
+    problems->push_back(fmt::format("an image size of {} pixels is no multiple of {}",
+                                    options.image_size, checkpoint.vae.Factor()));
+  }
+  checkpoint.unet.sample_size = checkpoint.image_size / checkpoint.vae.Factor();
+  checkpoint.scheduler.v_prediction = checkpoint.v_prediction;
+  std::sort(checkpoint.files.begin(), checkpoint.files.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+  return checkpoint;
+}
+
+absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path,
+                                          const CheckpointOptions& options) {
+  Problems problems;
+  Checkpoint checkpoint = InspectCheckpoint(path, options, &problems);
+  if (problems.empty()) return checkpoint;
+  return InvalidArgument(fmt::format("{}", fmt::join(problems, "; ")));
+}
+
+namespace checkpoint_internal {
+
+void CheckConfigs(const Checkpoint& c, Problems* problems) {
   if (c.unet.in_channels != c.vae.latent_channels && c.unet.in_channels != 4) {
     problems->push_back(
         fmt::format("'{}' is {}; supported: text-to-image models, whose UNet takes the VAE's {} "
@@ -69,73 +146,6 @@ void CheckTogether(const Checkpoint& c, Problems* problems) {
         c.unet.addition_time_embed_dim, pooled == 0 ? 0 : pooled + sizes));
   }
 }
-
-// A folder or file, or a hub name's snapshot.
-absl::StatusOr<std::string> Resolve(const std::string& path, const CheckpointOptions& options) {
-  std::error_code error;
-  if (fs::exists(path, error)) return path;
-  if (IsHubName(path))
-    return FindInHubCache(path, options.hub_cache.empty() ? HubCacheFolder() : options.hub_cache);
-  return NotFound(fmt::format(
-      "there is no model '{}'; expected a diffusers folder (with model_index.json, unet/, vae/, "
-      "text_encoder/ and tokenizer/), a single file (.safetensors, .ckpt) or the name of a model "
-      "in the hub's cache (owner/name)",
-      path));
-}
-
-}  // namespace
-
-std::string_view NameOf(ModelFamily family) {
-  switch (family) {
-    case ModelFamily::kSd1: return "SD 1.x";
-    case ModelFamily::kSd2: return "SD 2.x";
-    case ModelFamily::kSdxl: return "SDXL";
-  }
-  return "";
-}
-
-Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& options,
-                             std::vector<std::string>* problems) {
-  Checkpoint checkpoint;
-  checkpoint.path = path;
-  const size_t before = problems->size();
-  const auto found = Resolve(path, options);
-  if (!found.ok()) {
-    problems->push_back(std::string(found.status().message()));
-    return checkpoint;
-  }
-  checkpoint.path = *found;
-  std::error_code error;
-  checkpoint.single_file = !fs::is_directory(checkpoint.path, error);
-  if (checkpoint.single_file) {
-    checkpoint_internal::ReadSingleFile(options, &checkpoint, problems);
-  } else {
-    checkpoint_internal::ReadFolder(options, &checkpoint, problems);
-  }
-  if (!options.vae_path.empty() && problems->size() == before)
-    checkpoint_internal::ReplaceVae(options.vae_path, &checkpoint, problems);
-  if (problems->size() == before) CheckTogether(checkpoint, problems);
-  if (problems->size() == before && options.image_size > 0 &&
-      options.image_size % checkpoint.vae.Factor() != 0) {
-    problems->push_back(fmt::format("an image size of {} pixels is no multiple of {}",
-                                    options.image_size, checkpoint.vae.Factor()));
-  }
-  checkpoint.unet.sample_size = checkpoint.image_size / checkpoint.vae.Factor();
-  checkpoint.scheduler.v_prediction = checkpoint.v_prediction;
-  std::sort(checkpoint.files.begin(), checkpoint.files.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
-  return checkpoint;
-}
-
-absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path,
-                                          const CheckpointOptions& options) {
-  Problems problems;
-  Checkpoint checkpoint = InspectCheckpoint(path, options, &problems);
-  if (problems.empty()) return checkpoint;
-  return InvalidArgument(fmt::format("{}", fmt::join(problems, "; ")));
-}
-
-namespace checkpoint_internal {
 
 double ScalingFactorOf(ModelFamily family) {
   return family == ModelFamily::kSdxl ? 0.13025 : 0.18215;

@@ -38,7 +38,7 @@ struct TokenizerSource {
     kClip     // CLIP's own 49,408 tokens: a single file carries no tokenizer
   };
   Kind kind = Kind::kNone;
-  std::string folder;
+  std::string folder;  // where it is, or should be
   /// Of kClip: prompts are filled up with the end token (SD 1, SDXL's first) or with token 0.
   bool pads_with_end = true;
 };
@@ -103,7 +103,8 @@ struct Checkpoint {
 
 /// Looks at a model and adds every problem to `problems`: what is wrong with which file or key, and
 /// what to do. The result is whole only when none was added. `path` is a folder, a file or the name
-/// of a model in the hub's local cache ("owner/name").
+/// of a model in the hub's local cache ("owner/name"; also behind a folder that does not exist: a
+/// name in a YAML file is read as a path).
 Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& options,
                              std::vector<std::string>* problems);
 

@@ -18,6 +18,8 @@ void ReadSingleFile(const CheckpointOptions& options, Checkpoint* checkpoint, Pr
 /// Replaces the VAE by the one at `path`.
 void ReplaceVae(const std::string& path, Checkpoint* checkpoint, Problems* problems);
 
+/// Adds a problem when the parts' configurations do not fit one another.
+void CheckConfigs(const Checkpoint& checkpoint, Problems* problems);
 /// Brings the weights of a part, whose keys diffusers' names are, into agreement with its
 /// configuration. Keys that no model computes with are dropped; others that are left over are
 /// noted.

@@ -125,9 +125,9 @@ class FolderReader {
     TokenizerSource source;
     std::error_code error;
     const fs::path folder = root_ / name;
+    source.folder = folder.string();
     if (fs::exists(folder / "vocab.json", error) && fs::exists(folder / "merges.txt", error)) {
       source.kind = TokenizerSource::Kind::kFolder;
-      source.folder = folder.string();
       ReadSpecialTokens(folder / "vocab.json", clip);
     }
     for (const auto& entry : fs::directory_iterator(folder, error)) {
@@ -180,6 +180,7 @@ void ReadFolder(const CheckpointOptions& options, Checkpoint* c, Problems* probl
   c->vae = reader.Parse("vae/config.json", &ParseVaeConfig);
   c->scheduler = reader.Parse("scheduler/scheduler_config.json", &ParseSchedulerConfig);
   const bool configured = problems->size() == before;
+  if (configured) CheckConfigs(*c, problems);
 
   for (const std::string& name : encoders)
     c->text_encoders.push_back(reader.ReadPart(name, {"model", "pytorch_model"}, ClipRules()));

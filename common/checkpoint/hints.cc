@@ -155,6 +155,9 @@ ModelHints HintsOfFile(const std::map<std::string, std::string>& metadata,
     say(false, fmt::format("the file's modelspec.architecture is \"{}\"", architecture));
   }
   if (tensors.count("v_pred") != 0) say(true, "the file has a key 'v_pred'");
+  // The step at which the first SD 2 model for 512 pixels was published: diffusers goes by it, too.
+  if (text("global_step") == "875000")
+    say(false, "the file has global_step 875000, as SD 2.0's base model");
   if (text("ss_v_parameterization") == "true") say(true, "the file has ss_v_parameterization");
   const std::string prediction = text("modelspec.prediction_type");
   if (prediction == "v" || prediction == "v_prediction" || prediction == "epsilon") {

@@ -33,8 +33,8 @@ struct ModelHints {
 absl::StatusOr<ModelHints> HintsOfYaml(const std::string& text, const std::string& name);
 
 /// Hints of a file of tensors itself: `modelspec.prediction_type`, `modelspec.architecture` and
-/// `modelspec.resolution` and kohya's `ss_v_parameterization` among the texts of a safetensors
-/// file, a key `v_pred` (empty tensor). `tensors` are those of the file.
+/// `modelspec.resolution`, a checkpoint's `global_step` and kohya's `ss_v_parameterization` among
+/// the texts of a safetensors file, a key `v_pred` (empty tensor). `tensors` are those of the file.
 ModelHints HintsOfFile(const std::map<std::string, std::string>& metadata,
                        const WeightTable& tensors);
 

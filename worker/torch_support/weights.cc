@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "common/checkpoint/finite.h"
-#include "common/tensor_file/safetensors.h"
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/tensors.h"
 
@@ -28,6 +27,11 @@ bool IsFloating(TensorType type) {
          type == TensorType::kFloat32 || type == TensorType::kFloat64;
 }
 
+bool Inside(std::string_view bytes, const TensorView& view) {
+  const auto* begin = reinterpret_cast<const std::byte*>(bytes.data());
+  return view.data.data() >= begin && view.data.data() + view.data.size() <= begin + bytes.size();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::OfTable(const WeightTable& table,
@@ -42,7 +46,7 @@ absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::OfTable(const WeightTable&
       if (tensor.defined() && source.transposed) {
         tensor = tensor.t().contiguous();
       } else if (tensor.defined() && tensor.const_data_ptr() == bytes &&
-                 dynamic_cast<const SafetensorsFile*>(source.file.get()) != nullptr) {
+                 Inside(source.file->mapped(), source.view)) {
         map->mapped_.insert(bytes);
       }
       map->tensors_.emplace(key, std::move(tensor));

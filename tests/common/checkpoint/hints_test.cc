@@ -89,6 +89,8 @@ TEST(HintsOfFile, Texts_AreRead) {
                 .v_prediction,
             false);
   EXPECT_EQ(HintsOfFile({{"ss_v_parameterization", "True"}}, {}).v_prediction, true);
+  EXPECT_EQ(HintsOfFile({{"global_step", "875000"}}, {}).v_prediction, false);
+  EXPECT_EQ(HintsOfFile({{"global_step", "875001"}}, {}).v_prediction, std::nullopt);
   WeightTable table;
   table["v_pred"];
   EXPECT_EQ(HintsOfFile({}, table).v_prediction, true);

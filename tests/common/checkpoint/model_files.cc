@@ -13,6 +13,7 @@
 #include "common/checkpoint/shapes.h"
 #include "common/tensor_file/half.h"
 #include "common/tensor_file/safetensors.h"
+#include "common/tensor_file/zip.h"
 
 namespace neolog::testing {
 namespace {
@@ -235,6 +236,65 @@ void OpenClip(const TestTensors& text, const std::string& prefix, bool sd2, Test
   for (const auto& [key, tensor] : unused) r.Put(key, tensor);
 }
 
+// The opcodes of a pickle (protocol 2) that torch.save needs.
+class PickleWriter {
+ public:
+  std::string bytes = "\x80\x02";
+  void Op(char op) { bytes += op; }
+  void Text(std::string_view text) {
+    Op('X');
+    Raw(static_cast<uint32_t>(text.size()));
+    bytes += text;
+  }
+  void Int(int64_t value) {
+    Op('J');
+    Raw(static_cast<int32_t>(value));
+  }
+  void Global(std::string_view module, std::string_view name) {
+    bytes += fmt::format("c{}\n{}\n", module, name);
+  }
+  void Tuple(const std::vector<int64_t>& values) {
+    Op('(');
+    for (const int64_t value : values) Int(value);
+    Op('t');
+  }
+  template <typename T>
+  void Raw(const T& value) {
+    bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
+  }
+};
+
+// A float tensor over all of storage `key`.
+void AddTensor(PickleWriter& w, const TestTensor& tensor, const std::string& key, bool legacy) {
+  w.Global("torch._utils", "_rebuild_tensor_v2");
+  w.Op('(');
+  w.Op('(');
+  w.Text("storage");
+  w.Global("torch", "FloatStorage");
+  w.Text(key);
+  w.Text("cpu");
+  w.Int(static_cast<int64_t>(tensor.values.size()));
+  if (legacy) w.Op('N');
+  w.Op('t');
+  w.Op('Q');
+  w.Int(0);
+  w.Tuple(tensor.shape);
+  std::vector<int64_t> strides(tensor.shape.size(), 1);
+  for (size_t i = strides.size(); i-- > 1;) strides[i - 1] = strides[i] * tensor.shape[i];
+  w.Tuple(strides);
+  w.Op('\x89');
+  w.Global("collections", "OrderedDict");
+  w.Op(')');
+  w.Op('R');
+  w.Op('t');
+  w.Op('R');
+}
+
+std::string_view BytesOf(const TestTensor& tensor) {
+  return {reinterpret_cast<const char*>(tensor.values.data()),
+          tensor.values.size() * sizeof(float)};
+}
+
 }  // namespace
 
 ClipConfig NarrowClip(ModelFamily family, size_t encoder) {
@@ -395,6 +455,50 @@ void WriteTensors(const TestTensors& tensors, const std::string& path, TensorTyp
   const auto bytes = SerializeSafetensors(views, metadata);
   ASSERT_TRUE(bytes.ok()) << bytes.status();
   WriteTextFile(path, *bytes);
+}
+
+void WriteTorchFile(const TestTensors& tensors, const std::string& path, bool legacy) {
+  PickleWriter w;
+  w.Op('}');
+  w.Op('(');
+  w.Text("state_dict");
+  w.Op('}');
+  w.Op('(');
+  std::vector<std::string> keys;
+  for (const auto& [key, tensor] : tensors) {
+    w.Text(key);
+    keys.push_back(std::to_string(keys.size()));
+    AddTensor(w, tensor, keys.back(), legacy);
+  }
+  w.Op('u');
+  w.Text("global_step");
+  w.Int(7);
+  w.Op('u');
+  w.Op('.');
+  if (!legacy) {
+    StoredZipWriter zip;
+    zip.Add("archive/data.pkl", w.bytes);
+    size_t i = 0;
+    for (const auto& [key, tensor] : tensors) zip.Add("archive/data/" + keys[i++], BytesOf(tensor));
+    zip.Add("archive/version", "3\n");
+    return WriteTextFile(path, zip.Finish());
+  }
+  PickleWriter list;
+  list.Op(']');
+  list.Op('(');
+  for (const std::string& key : keys) list.Text(key);
+  list.Op('e');
+  list.Op('.');
+  // torch's magic number, its protocol version 1001 and what it says of the machine.
+  std::string bytes("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.", 15);
+  bytes +=
+      std::string("\x80\x02M\xe9\x03.", 6) + std::string("\x80\x02}.", 4) + w.bytes + list.bytes;
+  for (const auto& [key, tensor] : tensors) {
+    const auto count = static_cast<int64_t>(tensor.values.size());
+    bytes.append(reinterpret_cast<const char*>(&count), sizeof(count));
+    bytes += BytesOf(tensor);
+  }
+  WriteTextFile(path, bytes);
 }
 
 void WriteTextFile(const std::string& path, const std::string& text) {

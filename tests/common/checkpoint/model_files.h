@@ -42,6 +42,10 @@ void WriteTensors(const TestTensors& tensors, const std::string& path,
                   TensorType type = TensorType::kFloat32,
                   const std::map<std::string, std::string>& metadata = {});
 
+/// Writes what torch.save writes of a Lightning checkpoint, {"state_dict": tensors, "global_step":
+/// 7}: a zip archive, or the format of torch before 1.6.
+void WriteTorchFile(const TestTensors& tensors, const std::string& path, bool legacy);
+
 /// Writes text, making folders.
 void WriteTextFile(const std::string& path, const std::string& text);
 

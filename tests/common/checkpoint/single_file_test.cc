@@ -1,8 +1,10 @@
 #include <cmath>
+#include <fstream>
 
 #include "common/checkpoint/checkpoint.h"
 #include "common/tensor_file/half.h"
 #include "tests/common/checkpoint/model_files.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 
@@ -12,6 +14,7 @@ namespace {
 using ::neolog::testing::NarrowModel;
 using ::neolog::testing::OriginalLayout;
 using ::neolog::testing::ScopedDir;
+using ::neolog::testing::SourcePath;
 using ::neolog::testing::StatusIs;
 using ::neolog::testing::TestModel;
 using ::neolog::testing::TestTensor;
@@ -19,6 +22,7 @@ using ::neolog::testing::TestTensors;
 using ::neolog::testing::WriteNarrowFolder;
 using ::neolog::testing::WriteTensors;
 using ::neolog::testing::WriteTextFile;
+using ::neolog::testing::WriteTorchFile;
 using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::ElementsAre;
@@ -94,9 +98,15 @@ TEST_P(SingleFile, IsTheSameModelAsTheFolder) {
   WriteNarrowFolder(GetParam(), model_, dir_.File("folder"));
   const auto folder = OpenCheckpoint(dir_.File("folder"), {});
   ASSERT_OK(folder);
-  for (const TensorType type : {TensorType::kFloat32, TensorType::kFloat16}) {
-    WriteTensors(OriginalLayout(GetParam(), model_), File(), type);
-    const auto file = OpenCheckpoint(File(), {});
+  const TestTensors original = OriginalLayout(GetParam(), model_);
+  WriteTensors(original, dir_.File("model.safetensors"));
+  WriteTensors(original, dir_.File("fp16.safetensors"), TensorType::kFloat16);
+  WriteTorchFile(original, dir_.File("model.ckpt"), /*legacy=*/false);
+  WriteTorchFile(original, dir_.File("legacy.ckpt"), /*legacy=*/true);
+  for (const std::string name :
+       {"model.safetensors", "fp16.safetensors", "model.ckpt", "legacy.ckpt"}) {
+    SCOPED_TRACE(name);
+    const auto file = OpenCheckpoint(dir_.File(name), {});
     ASSERT_OK(file);
     for (const Checkpoint* c : {&*folder, &*file}) {
       EXPECT_EQ(c->family, GetParam());
@@ -119,12 +129,44 @@ TEST_P(SingleFile, IsTheSameModelAsTheFolder) {
     EXPECT_EQ(file->prediction_guessed, GetParam() == ModelFamily::kSd2);
     EXPECT_FALSE(folder->prediction_guessed);
     ASSERT_EQ(file->files.size(), 1u);
-    EXPECT_EQ(file->files[0].name, "model.safetensors");
+    EXPECT_EQ(file->files[0].name, name);
     for (const TokenizerSource& source : file->tokenizers)
       EXPECT_EQ(source.kind, TokenizerSource::Kind::kClip);
     EXPECT_THAT(file->notes, Contains(HasSubstr("averaged (EMA) weights")));
     EXPECT_THAT(file->notes, Not(Contains(HasSubstr("are not used"))));
   }
+}
+
+// Original keys, and where diffusers' own converters bring them (tests/reference/
+// make_single_files.py).
+TEST_P(SingleFile, Keys_AreThoseOfTheReference) {
+  WriteTensors(OriginalLayout(GetParam(), model_), File());
+  const auto file = OpenCheckpoint(File(), {});
+  ASSERT_OK(file);
+  std::map<std::string, const WeightTable*> parts = {{"unet", &file->unet_weights.weights},
+                                                     {"vae", &file->vae_weights.weights}};
+  size_t weights = 0, lines = 0;
+  for (const CheckpointPart& part : file->text_encoders) parts[part.name] = &part.weights;
+  for (const auto& [name, table] : parts) weights += table->size();
+  const char* golden = GetParam() == ModelFamily::kSd1   ? "sd1"
+                       : GetParam() == ModelFamily::kSd2 ? "sd2"
+                                                         : "sdxl";
+  std::ifstream in(SourcePath(std::string("tests/golden/single_file/") + golden + ".tsv"));
+  for (std::string original, part, key, reading; in >> original >> part >> key >> reading;) {
+    ++lines;
+    ASSERT_EQ(parts.count(part), 1u) << part;
+    const auto it = parts.at(part)->find(key);
+    ASSERT_TRUE(it != parts.at(part)->end()) << part << " " << key;
+    const WeightSource& source = it->second;
+    EXPECT_EQ(source.key, original) << key;
+    EXPECT_EQ(source.transposed, reading == "transposed") << key;
+    const TensorView& whole = source.file->tensors().at(source.key);
+    const size_t third = reading == "second" ? 1 : reading == "last" ? 2 : 0;
+    const bool cut = reading == "first" || reading == "second" || reading == "last";
+    EXPECT_EQ(whole.data.size(), source.view.data.size() * (cut ? 3 : 1)) << key;
+    EXPECT_EQ(source.view.data.data(), whole.data.data() + third * source.view.data.size()) << key;
+  }
+  EXPECT_EQ(lines, weights);
 }
 
 TEST_P(SingleFile, WeightsAreViewsOfTheFile) {
