@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -34,23 +33,7 @@ absl::StatusOr<std::string> HashFile(const std::string& path) {
 
 }  // namespace
 
-std::vector<std::string> ModelFiles(const std::string& folder) {
-  std::vector<std::string> files = {"model_index.json"};
-  std::error_code error;
-  for (const char* part : {"scheduler", "text_encoder", "tokenizer", "unet", "vae"}) {
-    for (const auto& entry : fs::directory_iterator(fs::path(folder) / part, error)) {
-      const auto extension = entry.path().extension();
-      if (extension == ".json" || extension == ".txt" || extension == ".safetensors") {
-        files.push_back(part + ("/" + entry.path().filename().string()));
-      }
-    }
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
-absl::StatusOr<std::string> ModelFingerprint(const std::string& folder,
-                                             const std::vector<std::string>& files,
+absl::StatusOr<std::string> ModelFingerprint(const std::vector<ModelFile>& files,
                                              const std::string& cache_file) {
   Json cache;
   {
@@ -60,12 +43,12 @@ absl::StatusOr<std::string> ModelFingerprint(const std::string& folder,
   if (!cache.is_object()) cache = Json::object();
   bool changed = false;
   std::string summary;
-  for (const std::string& name : files) {
+  for (const ModelFile& file : files) {
     std::error_code error;
-    const std::string path = (fs::canonical(folder, error) / name).string();
+    const std::string path = fs::canonical(file.path, error).string();
     struct stat info = {};
     if (error || stat(path.c_str(), &info) != 0)
-      return NotFound(fmt::format("'{}/{}' cannot be read", folder, name));
+      return NotFound(fmt::format("'{}' cannot be read", file.path));
     const Json key = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
     const auto known = cache.find(path);
     std::string digest;
@@ -77,7 +60,7 @@ absl::StatusOr<std::string> ModelFingerprint(const std::string& folder,
       cache[path] = Json{{"key", key}, {"sha256", digest}};
       changed = true;
     }
-    summary += name + '\0' + digest + '\n';
+    summary += file.name + '\0' + digest + '\n';
   }
   // A cache that cannot be written costs time the next time, nothing else.
   if (changed && !cache_file.empty())

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/torch_support/runtime.h"
 
 namespace neolog::train {
@@ -41,11 +41,9 @@ absl::StatusOr<LatentSizes> ReadLatentSizes(const std::string& model_path) {
   const std::filesystem::path unet_file = root / "unet" / "config.json";
   const std::filesystem::path vae_file = root / "vae" / "config.json";
   ASSIGN_OR_RETURN(const std::string unet_json, ReadText(unet_file));
-  ASSIGN_OR_RETURN(const diffusion::UNetConfig unet,
-                   diffusion::ParseUNetConfig(unet_json, unet_file.string()));
+  ASSIGN_OR_RETURN(const UNetConfig unet, ParseUNetConfig(unet_json, unet_file.string()));
   ASSIGN_OR_RETURN(const std::string vae_json, ReadText(vae_file));
-  ASSIGN_OR_RETURN(const diffusion::VaeConfig vae,
-                   diffusion::ParseVaeConfig(vae_json, vae_file.string()));
+  ASSIGN_OR_RETURN(const VaeConfig vae, ParseVaeConfig(vae_json, vae_file.string()));
   LatentSizes sizes;
   sizes.factor = vae.Factor();
   sizes.sample_size = unet.sample_size;
