@@ -70,5 +70,27 @@ TEST_F(ModelFingerprintTest, MissingFile_IsNamed) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("none/model_index.json")));
 }
 
+// The expected digits are those of Python's hashlib over the same bytes.
+TEST(HashesAsA1111Test, AreThoseOfTheWebUi) {
+  const ScopedDir dir;
+  std::string bytes(0x120000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 % 251);
+  WriteFileOrDie(dir.File("model.safetensors"), bytes);
+  const std::string cache = dir.File("cache.json");
+  for (const char* from : {"the file", "the cache"}) {
+    SCOPED_TRACE(from);
+    ASSERT_OK_AND_ASSIGN(const ModelHashes hashes,
+                         HashesAsA1111(dir.File("model.safetensors"), cache));
+    EXPECT_EQ(hashes.sha256, "f1404ccc3037f9e7174218dce6e5677a3ef731a1935848606c94d2e50dc246d7");
+    EXPECT_EQ(hashes.short_hash, "f1404ccc30");
+    EXPECT_EQ(hashes.old_hash, "b45bed65");
+  }
+  WriteFileOrDie(dir.File("small.ckpt"), "small");
+  ASSERT_OK_AND_ASSIGN(const ModelHashes small, HashesAsA1111(dir.File("small.ckpt"), ""));
+  EXPECT_EQ(small.old_hash, "e3b0c442") << "of nothing";
+  EXPECT_THAT(HashesAsA1111(dir.File("none"), ""),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
+}
+
 }  // namespace
 }  // namespace neolog
