@@ -100,6 +100,16 @@ absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path,
 namespace checkpoint_internal {
 
 void CheckConfigs(const Checkpoint& c, Problems* problems) {
+  // A configuration of a few bytes must not ask for millions of weights.
+  constexpr int64_t kMostBlocks = 4096;  // SDXL has 75
+  int64_t blocks = 0;
+  for (size_t i = 0; i < c.unet.layers_per_block.size(); ++i)
+    blocks += (2 * c.unet.layers_per_block[i] + 1) * c.unet.transformer_layers_per_block[i];
+  if (blocks > kMostBlocks) {
+    problems->push_back(fmt::format("'{}': the UNet has {} blocks; expected at most {}", c.path,
+                                    blocks, kMostBlocks));
+    return;
+  }
   if (c.unet.in_channels != c.vae.latent_channels && c.unet.in_channels != 4) {
     problems->push_back(
         fmt::format("'{}' is {}; supported: text-to-image models, whose UNet takes the VAE's {} "

@@ -8,6 +8,12 @@
 namespace neolog {
 namespace {
 
+// No model comes near: SDXL has 3 levels of 2 layers, 10 deep.
+constexpr int64_t kMostLevels = 8;
+constexpr int64_t kMostLayers = 16;
+constexpr int64_t kMostDepth = 32;
+constexpr int64_t kMostTextLayers = 64;
+
 // Adds layers below a prefix.
 class Adder {
  public:
@@ -103,15 +109,19 @@ class Asker {
     return 1;
   }
 
-  // One more than the largest number that follows `prefix`.
-  int64_t Count(const std::string& prefix) const {
+  // One more than the largest number that follows `prefix`; more than `most` is an error: a few
+  // keys with large numbers must not make a model of millions of weights.
+  int64_t Count(const std::string& prefix, int64_t most) {
     int64_t count = 0;
     for (auto it = weights_.lower_bound(prefix);
          it != weights_.end() && it->first.starts_with(prefix); ++it) {
       int64_t number = 0;
       const char* begin = it->first.data() + prefix.size();
       const auto [end, error] = std::from_chars(begin, it->first.data() + it->first.size(), number);
-      if (error == std::errc() && number < kMaxCount) count = std::max(count, number + 1);
+      if (error != std::errc()) continue;
+      Require(number < most, fmt::format("'{}' follows '{}', where no model has more than {}",
+                                         number, prefix, most));
+      if (number < most) count = std::max(count, number + 1);
     }
     return count;
   }
@@ -123,7 +133,6 @@ class Asker {
 
  private:
   static constexpr int64_t kMaxSize = 1 << 24;
-  static constexpr int64_t kMaxCount = 64;
 
   const WeightTable& weights_;
   std::string name_;
@@ -261,7 +270,7 @@ absl::StatusOr<ClipConfig> ClipFromWeights(const WeightTable& weights, const std
   c.hidden_size = ask.Size(model + "embeddings.token_embedding.weight", 1);
   c.max_position_embeddings = ask.Size(model + "embeddings.position_embedding.weight", 0);
   c.intermediate_size = ask.Size(model + "encoder.layers.0.mlp.fc1.weight", 0);
-  c.num_hidden_layers = ask.Count(model + "encoder.layers.");
+  c.num_hidden_layers = ask.Count(model + "encoder.layers.", kMostTextLayers);
   constexpr int64_t kHeadSize = 64;  // of every CLIP text encoder in use
   ask.Require(
       c.hidden_size % kHeadSize == 0,
@@ -282,22 +291,22 @@ absl::StatusOr<UNetConfig> UNetFromWeights(const WeightTable& weights, const std
   c.out_channels = ask.Size("conv_out.weight", 0);
   const std::string attn2 = ".transformer_blocks.0.attn2.to_k.weight";
   c.cross_attention_dim = ask.Size("mid_block.attentions.0" + attn2, 1);
-  const int64_t levels = ask.Count("down_blocks.");
+  const int64_t levels = ask.Count("down_blocks.", kMostLevels);
   ask.Require(levels > 0, "there is no 'down_blocks.0.'");
   for (int64_t i = 0; i < levels; ++i) {
     const std::string down = fmt::format("down_blocks.{}.", i);
     c.block_out_channels.push_back(ask.Size(down + "resnets.0.conv1.weight", 0));
-    c.layers_per_block.push_back(std::max<int64_t>(ask.Count(down + "resnets."), 1));
-    const int64_t depth = ask.Count(down + "attentions.0.transformer_blocks.");
+    c.layers_per_block.push_back(std::max<int64_t>(ask.Count(down + "resnets.", kMostLayers), 1));
+    const int64_t depth = ask.Count(down + "attentions.0.transformer_blocks.", kMostDepth);
     c.down_cross_attention.push_back(depth > 0);
     c.up_cross_attention.push_back(
-        ask.Count(fmt::format("up_blocks.{}.attentions.0.transformer_blocks.", i)) > 0);
+        ask.Count(fmt::format("up_blocks.{}.attentions.0.transformer_blocks.", i), kMostDepth) > 0);
     c.transformer_layers_per_block.push_back(std::max<int64_t>(depth, 1));
   }
   // The middle block has the last level's depth.
   if (levels > 0 && !c.down_cross_attention.back()) {
     c.transformer_layers_per_block.back() =
-        std::max<int64_t>(ask.Count("mid_block.attentions.0.transformer_blocks."), 1);
+        std::max<int64_t>(ask.Count("mid_block.attentions.0.transformer_blocks.", kMostDepth), 1);
   }
   if (ask.Has("add_embedding.linear_1.weight"))
     c.projection_class_embeddings_input_dim = ask.Size("add_embedding.linear_1.weight", 1);
@@ -312,13 +321,14 @@ absl::StatusOr<VaeConfig> VaeFromWeights(const WeightTable& weights, const std::
   c.in_channels = ask.Size("encoder.conv_in.weight", 1);
   c.out_channels = ask.Size("decoder.conv_out.weight", 0);
   c.latent_channels = ask.Size("decoder.conv_in.weight", 1);
-  const int64_t levels = ask.Count("encoder.down_blocks.");
-  ask.Require(levels > 0 && levels <= 16, "there is no 'encoder.down_blocks.0.'");
+  const int64_t levels = ask.Count("encoder.down_blocks.", kMostLevels);
+  ask.Require(levels > 0, "there is no 'encoder.down_blocks.0.'");
   for (int64_t i = 0; i < levels; ++i) {
     c.block_out_channels.push_back(
         ask.Size(fmt::format("encoder.down_blocks.{}.resnets.0.conv1.weight", i), 0));
   }
-  c.layers_per_block = std::max<int64_t>(ask.Count("encoder.down_blocks.0.resnets."), 1);
+  c.layers_per_block =
+      std::max<int64_t>(ask.Count("encoder.down_blocks.0.resnets.", kMostLayers), 1);
   c.use_quant_conv = ask.Has("quant_conv.weight");
   c.use_post_quant_conv = ask.Has("post_quant_conv.weight");
   c.mid_block_add_attention = ask.Has("encoder.mid_block.attentions.0.to_q.weight");

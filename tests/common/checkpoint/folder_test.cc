@@ -167,6 +167,14 @@ TEST_F(Folder, WeightsThatDoNotFit_AreNamed) {
   EXPECT_THAT(model.notes, Contains(HasSubstr("are not used: 'brand.new'")));
 }
 
+TEST_F(Folder, ConfigurationOfMillionsOfWeights_IsRefused) {
+  WriteTextFile(File("unet/config.json"),
+                R"({"layers_per_block": 64, "transformer_layers_per_block": 64})");
+  std::vector<std::string> problems;
+  InspectCheckpoint(dir_.File("m"), {}, &problems);
+  EXPECT_THAT(problems, ElementsAre(HasSubstr("the UNet has 33024 blocks")));
+}
+
 TEST_F(Folder, ThatIsNoModel_SaysWhatToGive) {
   WriteTensors({{"x", {{1}, {0}}}}, dir_.File("single/a.safetensors"));
   EXPECT_THAT(OpenCheckpoint(dir_.File("single"), {}),

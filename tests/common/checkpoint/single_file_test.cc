@@ -337,6 +337,17 @@ TEST(SingleFileKeys, Sd2Guess_IsSaid) {
   EXPECT_THAT(set->notes, Not(Contains(HasSubstr("it is a guess"))));
 }
 
+TEST(SingleFileSizes, FromAFewKeysWithLargeNumbers_AreRefused) {
+  const ScopedDir dir;
+  TestTensors tensors = OriginalLayout(ModelFamily::kSd1, NarrowModel(ModelFamily::kSd1));
+  tensors["model.diffusion_model.input_blocks.1.1.transformer_blocks.5000.norm1.bias"] = {{1}, {0}};
+  WriteTensors(tensors, dir.File("x.safetensors"));
+  EXPECT_THAT(OpenCheckpoint(dir.File("x.safetensors"), {}),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("'5000' follows 'down_blocks.0.attentions.0.transformer_blocks.', "
+                                 "where no model has more than 32")));
+}
+
 TEST(SingleFileSizes, ThatNoPublishedModelHas_AreRefused) {
   const ScopedDir dir;
   TestModel model = NarrowModel(ModelFamily::kSd1);
