@@ -33,6 +33,11 @@ else()
 endif()
 set(NEOLOG_DEPS_DIR ${_deps_default} CACHE PATH "Where deploy/install-deps.sh put libtorch and CLIP's merges file")
 
+# Programs look for CLIP's merges file in ../share/neolog, beside the folder they are in (common/text/tokenizer.h).
+if(EXISTS ${NEOLOG_DEPS_DIR}/clip/bpe_simple_vocab_16e6.txt.gz)
+  file(COPY ${NEOLOG_DEPS_DIR}/clip/bpe_simple_vocab_16e6.txt.gz DESTINATION ${CMAKE_BINARY_DIR}/share/neolog)
+endif()
+
 if(NEOLOG_TORCH)
   set(_torch ${NEOLOG_DEPS_DIR}/libtorch-2.11.0)
   if(NOT EXISTS ${_torch}/lib/libtorch_cpu.so)

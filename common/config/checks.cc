@@ -15,21 +15,13 @@ namespace {
 
 constexpr size_t kMaxWordBytes = 64;
 
-void CheckModelFolder(const std::string& path, FileSystem& fs, const Report& report) {
-  const auto info = fs.Stat(path);
-  if (!info.ok()) {
-    report("model.path", fmt::format("there is no folder '{}'", path), "");
-  } else if (!info->is_directory) {
-    report("model.path",
-           fmt::format(
-               "'{}' is a file; expected a diffusers folder (with model_index.json, unet/, vae/, "
-               "text_encoder/ and tokenizer/)",
-               path),
-           "");
-  } else if (!fs.Exists(JoinPath(path, "model_index.json"))) {
-    report("model.path",
-           fmt::format("'{}' has no model_index.json; expected a diffusers folder", path), "");
-  }
+// A folder or a file; or a name in the hub's cache, "owner/name", which lies below no folder here.
+void CheckModel(const std::string& path, FileSystem& fs, const Report& report) {
+  const size_t name = path.rfind('/');
+  const bool may_be_on_the_hub =
+      name != std::string::npos && name > 0 && !fs.Exists(path.substr(0, name));
+  if (!fs.Exists(path) && !may_be_on_the_hub)
+    report("model.path", fmt::format("there is no model '{}'", path), "");
 }
 
 void CheckFile(std::string_view key, const std::string& path, FileSystem& fs,
@@ -144,7 +136,9 @@ void CheckConsistency(const v1::RunSpec& spec,
 }
 
 void CheckFiles(const v1::RunSpec& spec, FileSystem& fs, const Report& report) {
-  if (!spec.model().path().empty()) CheckModelFolder(spec.model().path(), fs, report);
+  if (!spec.model().path().empty()) CheckModel(spec.model().path(), fs, report);
+  if (const std::string& vae = spec.model().vae(); !vae.empty() && !fs.Exists(vae))
+    report("model.vae", fmt::format("there is no file or folder '{}'", vae), "");
   if (const std::string& images = spec.data().images(); !images.empty()) {
     const auto info = fs.Stat(images);
     if (!info.ok()) {

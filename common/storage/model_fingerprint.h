@@ -7,17 +7,29 @@
 
 namespace neolog {
 
-/// The files of a diffusers folder that make the model what it is, relative to `folder`, sorted:
-/// model_index.json and the configurations, tokenizer files and weights (.json, .txt, .safetensors)
-/// of its parts. Folders that are missing have no files.
-std::vector<std::string> ModelFiles(const std::string& folder);
+/// A file that makes a model what it is. `name` is the same wherever the model lies
+/// ("unet/config.json").
+struct ModelFile {
+  std::string name;
+  std::string path;
+};
 
-/// SHA-256 over the names and the SHA-256s of `files` in `folder`: the model's fingerprint, 64 hex
-/// digits. The hashes of files are kept in `cache_file` by path, size and time of change, so that a
-/// model is read once; an unreadable or unwritable cache (or an empty name: none) only costs time.
-/// Several processes may share it. Errors name the file.
-absl::StatusOr<std::string> ModelFingerprint(const std::string& folder,
-                                             const std::vector<std::string>& files,
+/// SHA-256 over the names and the SHA-256s of `files`, in their order: the model's fingerprint, 64
+/// hex digits. `cache_file` keeps the hashes of files (file_hashes.h). Errors name the file.
+absl::StatusOr<std::string> ModelFingerprint(const std::vector<ModelFile>& files,
                                              const std::string& cache_file);
+
+/// What AUTOMATIC1111's web UI calls a single-file model by.
+struct ModelHashes {
+  std::string sha256;      // of the file, 64 hex digits
+  std::string short_hash;  // its first 10: "[6ce0161689]" beside the model's name
+  /// The hash of web UIs before 2023: the first 8 digits of the SHA-256 of the 64 KB from 1 MB on.
+  /// A shorter file's is that of what it has there, at the shortest of nothing.
+  std::string old_hash;
+};
+
+/// The hashes of the model file `path` (modules/hashes.py, and model_hash in modules/sd_models.py
+/// of the web UI). `cache_file` as above. Errors name the file.
+absl::StatusOr<ModelHashes> HashesAsA1111(const std::string& path, const std::string& cache_file);
 
 }  // namespace neolog

@@ -336,7 +336,7 @@ class HeaderHandler : public nlohmann::json_sax<nlohmann::json> {
 class SafetensorsFileImpl : public SafetensorsFile {
  public:
   absl::Status Map(const std::string& path) { return mapping_.Map(path); }
-  std::string_view mapped() const { return mapping_.bytes(); }
+  std::string_view mapped() const override { return mapping_.bytes(); }
   absl::Status Load(std::string_view bytes);
 
   const std::map<std::string, TensorView>& tensors() const override { return tensors_; }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstring>
 #include <utility>
 
 #include "common/tensor_file/mapping.h"
@@ -30,10 +31,20 @@ constexpr Impostor kImpostors[] = {
     {"Rar!", "a RAR archive: unpack it first"},
 };
 
+// A header's length that fits into the file, and the header's first brace.
+bool BeginsAsSafetensors(std::string_view bytes) {
+  uint64_t length = 0;
+  if (bytes.size() <= sizeof(length) || bytes[sizeof(length)] != '{') return false;
+  std::memcpy(&length, bytes.data(), sizeof(length));
+  return length <= bytes.size() - sizeof(length);
+}
+
 absl::StatusOr<std::unique_ptr<TensorFile>> ParseAny(std::string_view bytes, std::string_view name,
                                                      TorchFile::Checks checks,
                                                      std::shared_ptr<const void> owner) {
   if (bytes.empty()) return InvalidArgument("the file is empty");
+  // First of all: the length that a safetensors file begins with may look like the others' signs.
+  if (BeginsAsSafetensors(bytes)) return nullptr;
   if (TorchFile::IsOne(bytes)) return OpenStateDict(bytes, checks, std::move(owner));
   for (const Impostor& impostor : kImpostors) {
     if (bytes.starts_with(impostor.begins))

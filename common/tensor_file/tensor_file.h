@@ -59,6 +59,9 @@ class TensorFile {
   virtual const std::map<std::string, TensorView>& tensors() const = 0;
   /// Texts that the file carries beside its tensors (`__metadata__` of a safetensors file).
   virtual const std::map<std::string, std::string>& metadata() const = 0;
+  /// The mapping that views lie in, whose pages the kernel may drop and read again; empty when the
+  /// file was parsed in memory. Views outside of it are copies.
+  virtual std::string_view mapped() const { return {}; }
 };
 
 }  // namespace neolog

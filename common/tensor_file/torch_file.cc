@@ -233,6 +233,7 @@ class StateDict : public TensorFile {
     const PickleValue* dict = FindInDict(root, "state_dict");
     if (dict == nullptr || dict->kind != Kind::kDict) dict = &root;
     std::unique_ptr<StateDict> result(new StateDict);
+    if (owner != nullptr) result->mapped_ = bytes;
     result->owner_ = std::move(owner);
     RETURN_IF_ERROR(result->AddTensors(*file, *dict, bytes.size()));
     if (result->tensors_.empty()) return InvalidArgument("it holds no tensors");
@@ -242,6 +243,7 @@ class StateDict : public TensorFile {
 
   const std::map<std::string, TensorView>& tensors() const override { return tensors_; }
   const std::map<std::string, std::string>& metadata() const override { return metadata_; }
+  std::string_view mapped() const override { return mapped_; }
 
  private:
   absl::Status AddTensors(const TorchFile& file, const PickleValue& dict, size_t most_copied) {
@@ -276,6 +278,7 @@ class StateDict : public TensorFile {
   }
 
   std::shared_ptr<const void> owner_;
+  std::string_view mapped_;
   std::deque<std::string> copies_;
   std::map<std::string, TensorView> tensors_;
   std::map<std::string, std::string> metadata_;

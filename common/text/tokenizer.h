@@ -41,8 +41,13 @@ class Tokenizer {
   /// diffusers folder will do). NotFound, InvalidArgument and DataLoss name the file.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFolder(const std::string& path);
   /// From CLIP's own merges file, bpe_simple_vocab_16e6.txt.gz, which defines the 49,408 tokens of
-  /// SD 1 and SD 2.
-  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromMergesFile(const std::string& path);
+  /// SD 1, SD 2 and SDXL. Prompts are filled up with `pad`: "<|endoftext|>" for SD 1 and SDXL's
+  /// first encoder, "!" (id 0) for SD 2 and SDXL's second, whose published tokenizers name it so.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromMergesFile(
+      const std::string& path, std::string_view pad = "<|endoftext|>");
+  /// Where that file lies: what NEOLOG_CLIP_MERGES names, else ../share/neolog beside this program
+  /// (where the build puts it), else below NEOLOG_DEPS_DIR (clip/). NotFound says where was looked.
+  static absl::StatusOr<std::string> FindMergesFile();
   /// From the files' bytes; `name` is for messages.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromFiles(const TokenizerFiles& files,
                                                               std::string_view name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -233,7 +234,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromFolder(const std::stri
   return FromFiles(files, folder.string());
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromMergesFile(const std::string& path) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromMergesFile(const std::string& path,
+                                                                     std::string_view pad) {
   ASSIGN_OR_RETURN(const std::string packed, ReadWholeFile(path, kMaxFileBytes));
   const auto load = [&]() -> absl::StatusOr<std::unique_ptr<Tokenizer>> {
     ASSIGN_OR_RETURN(const std::string text, Gunzip(packed, kMaxInflatedBytes));
@@ -251,11 +253,34 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromMergesFile(const std::
     for (const auto& [left, right] : merges) loader.vocabulary[left + right] = id++;
     loader.vocabulary["<|startoftext|>"] = id++;
     loader.vocabulary["<|endoftext|>"] = id++;
+    loader.config = {{"pad_token", pad}};
     return loader.Finish(merges);
   };
   auto tokenizer = load();
   if (!tokenizer.ok()) return Annotate(tokenizer.status(), fmt::format("reading '{}'", path));
   return tokenizer;
+}
+
+absl::StatusOr<std::string> Tokenizer::FindMergesFile() {
+  namespace fs = std::filesystem;
+  constexpr char kName[] = "bpe_simple_vocab_16e6.txt.gz";
+  const char* named = std::getenv("NEOLOG_CLIP_MERGES");
+  if (named != nullptr && *named != '\0') return std::string(named);
+  std::error_code error;
+  std::string looked;
+  std::vector<fs::path> places;
+  if (const fs::path program = fs::read_symlink("/proc/self/exe", error); !error)
+    places.push_back(program.parent_path().parent_path() / "share" / "neolog" / kName);
+  if (const char* dependencies = std::getenv("NEOLOG_DEPS_DIR"); dependencies != nullptr)
+    places.push_back(fs::path(dependencies) / "clip" / kName);
+  for (const fs::path& place : places) {
+    if (fs::exists(place, error)) return place.string();
+    looked += fmt::format("{}'{}'", looked.empty() ? "" : ", ", place.string());
+  }
+  return NotFound(fmt::format(
+      "CLIP's merges file, which a model without a tokenizer of its own needs, is not in {}: build "
+      "with deploy/install-deps.sh's dependencies, or name the file in NEOLOG_CLIP_MERGES",
+      looked));
 }
 
 }  // namespace neolog

@@ -54,6 +54,7 @@ struct Parsed {
   ResumeOptions resume;
   ConfigOptions config;
   TokenizeOptions tokenize;
+  ModelInfoOptions model;
   std::string run;
   std::string key;
   std::string output = "table";
@@ -215,7 +216,8 @@ void AddOtherCommands(CLI::App& app, Parsed& p) {
   CLI::App* tokenize = AddCommand(
       app, p, "tokenize", "Token ids of prompts: one prompt a line in, one JSON array a line out",
       [&p](Context& c) { return TokenizeCommand(c, p.tokenize); });
-  tokenize->add_option("--model", p.tokenize.model, "A diffusers folder, or its tokenizer folder")
+  tokenize
+      ->add_option("--model", p.tokenize.model, "A model, or a diffusers folder's tokenizer folder")
       ->required();
   tokenize->add_flag("--json", p.tokenize.json,
                      "The default, and the only output: one JSON array a line");
@@ -226,6 +228,23 @@ void AddOtherCommands(CLI::App& app, Parsed& p) {
                    "With --padded, as text.long_prompts in a run: truncate or chunk [truncate]")
       ->check(CLI::IsMember({"truncate", "chunk"}))
       ->needs("--padded");
+  CLI::App* model = app.add_subcommand("model", "Look at models");
+  model->fallthrough();
+  model->require_subcommand(1);
+  CLI::App* info = AddCommand(
+      *model, p, "info",
+      "What a model is: family, prediction, sizes, parameters, hashes and the memory it needs",
+      [&p](Context& c) { return ModelInfoCommand(c, p.model); });
+  info->add_option("PATH", p.model.path,
+                   "A diffusers folder, a single file (.safetensors, .ckpt), or the name of a "
+                   "model in the hub's local cache (owner/name)")
+      ->required();
+  info->add_option("--vae", p.model.vae, "A VAE in place of the model's own");
+  info->add_option("--prediction", p.model.prediction, "What the UNet predicts, if you know better")
+      ->check(CLI::IsMember({"epsilon", "v_prediction"}));
+  info->add_flag("--json", p.model.json, "One JSON object, all in bytes");
+  info->add_flag("!--no-hashes", p.model.hashes,
+                 "Do not read the whole of a single file for its hashes");
   AddCommand(app, p, "version", "The version of this program",
              [](Context& c) { return VersionCommand(c); });
 }

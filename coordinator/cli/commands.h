@@ -101,6 +101,20 @@ struct TokenizeOptions {
 };
 ExitCode TokenizeCommand(Context& context, const TokenizeOptions& options);
 
+/// `neolog model info`.
+struct ModelInfoOptions {
+  std::string path;
+  /// A VAE in place of the model's own; empty: none.
+  std::string vae;
+  /// "epsilon" or "v_prediction" where the model's files are known to be silent; empty: as they
+  /// say.
+  std::string prediction;
+  bool json = false;
+  /// Reads a single file whole, once, for the hashes it is listed under elsewhere.
+  bool hashes = true;
+};
+ExitCode ModelInfoCommand(Context& context, const ModelInfoOptions& options);
+
 /// `neolog version`.
 ExitCode VersionCommand(Context& context);
 

@@ -66,18 +66,19 @@ class Checker {
   void CheckModel() {
     std::vector<std::string> problems;
     const std::string& path = spec().model().path();
-    const ModelFacts facts = InspectModel(path, &problems);
+    CheckpointOptions options{.vae_path = spec().model().vae()};
+    if (spec().model().prediction() == "epsilon") options.v_prediction = false;
+    if (spec().model().prediction() == "v_prediction") options.v_prediction = true;
+    ModelFacts facts = InspectModel(path, options, &problems);
     for (const std::string& problem : problems) Report("model.path", problem);
     if (facts.positions > 0) positions_ = facts.positions;
     // Also where weights are damaged: the word and the prompts can be checked all the same.
-    if (auto tokenizer = Tokenizer::FromFolder(path); tokenizer.ok()) {
-      tokenizer_ = *std::move(tokenizer);
-    } else if (problems.empty()) {
-      Report("model.path", ToStd(tokenizer.status().message()));
-    }
+    tokenizer_ = std::move(facts.tokenizer);
     if (!problems.empty()) return;
-    spec().mutable_model()->add_text_widths(facts.text_width);
-    const auto fingerprint = ModelFingerprint(path, facts.files, deps_.fingerprint_cache);
+    for (const std::string& note : facts.notes)
+      inputs_.warnings.push_back(fmt::format("model '{}': {}", path, note));
+    for (const uint32_t width : facts.text_widths) spec().mutable_model()->add_text_widths(width);
+    const auto fingerprint = ModelFingerprint(facts.files, deps_.fingerprint_cache);
     if (fingerprint.ok()) {
       spec().mutable_model()->set_fingerprint(*fingerprint);
     } else {

@@ -1,28 +1,34 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "common/base/status.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/text/tokenizer.h"
 
 namespace neolog::cli {
 
-/// What submission needs to know of a model folder.
+/// What submission needs to know of a model.
 struct ModelFacts {
-  /// The width D of the text encoder's token embeddings.
-  uint32_t text_width = 0;
+  /// The width D of each text encoder's token embeddings: one, or two for SDXL.
+  std::vector<uint32_t> text_widths;
   /// Token positions of a prompt (77 for CLIP).
   uint32_t positions = 0;
-  /// Every file the fingerprint covers: ModelFiles (common/storage/model_fingerprint.h).
-  std::vector<std::string> files;
+  /// Every file the fingerprint covers.
+  std::vector<ModelFile> files;
+  /// Of the first text encoder; also set where weights are damaged and the tokenizer is not.
+  std::unique_ptr<Tokenizer> tokenizer;
+  /// What the user should know: guesses, weights that are not used.
+  std::vector<std::string> notes;
 };
 
-/// Looks at a diffusers folder of an SD 1.x model: the parts are there, configurations parse, every
-/// weight file has a whole safetensors header, and the text encoder says how wide it is
-/// (config.json, else the shape of its token embedding, and both must agree). Adds each problem to
-/// `problems`: what is wrong with which file and what to do. The facts are complete only when none
-/// was added. Weights are not read.
-ModelFacts InspectModel(const std::string& folder, std::vector<std::string>* problems);
+/// Looks at a model, a folder, a single file or a hub name, as InspectCheckpoint does, and at its
+/// tokenizers. Adds each problem to `problems`: what is wrong with which file and what to do. The
+/// facts are complete only when none was added. Weights are not read.
+ModelFacts InspectModel(const std::string& path, const CheckpointOptions& options,
+                        std::vector<std::string>* problems);
 
 }  // namespace neolog::cli

@@ -1,9 +1,12 @@
 #include <fmt/format.h>
 
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <vector>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/text/splice.h"
 #include "common/text/tokenizer.h"
 #include "coordinator/cli/commands.h"
@@ -21,10 +24,19 @@ absl::StatusOr<std::vector<int64_t>> IdsOf(const Tokenizer& tokenizer, const std
   return std::move(spliced.input_ids);
 }
 
+// A folder may be a tokenizer's alone.
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizer(const std::string& model) {
+  std::error_code error;
+  if (std::filesystem::is_directory(model, error)) return Tokenizer::FromFolder(model);
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(model, {}));
+  ASSIGN_OR_RETURN(auto tokenizers, LoadTokenizers(checkpoint));
+  return std::move(tokenizers.front());
+}
+
 }  // namespace
 
 ExitCode TokenizeCommand(Context& context, const TokenizeOptions& options) {
-  const auto tokenizer = Tokenizer::FromFolder(options.model);
+  const auto tokenizer = LoadTokenizer(options.model);
   if (!tokenizer.ok()) return Fail(context, tokenizer.status(), kExitUsage);
   std::string line;
   while (std::getline(*context.console->options().in, line)) {

@@ -183,6 +183,8 @@ bool Compatible(const Run& a, const Run& b) {
   return a.spec.model().fingerprint() == b.spec.model().fingerprint() &&
          a.spec.model().path() == b.spec.model().path() &&
          a.spec.model().precision() == b.spec.model().precision() &&
+         a.spec.model().vae() == b.spec.model().vae() &&
+         a.spec.model().prediction() == b.spec.model().prediction() &&
          a.spec.data().resolution() == b.spec.data().resolution() &&
          a.spec.resources().device() == b.spec.resources().device() &&
          a.spec.resources().threads_per_worker() == b.spec.resources().threads_per_worker() &&

@@ -2,6 +2,7 @@
 
     python make_fullwidth.py --model FOLDER            # the diffusers folder, 4.1 GB in fp32, nothing else
     python make_fullwidth.py --model FOLDER --golden   # and tests/golden/fullwidth_sd15.*, computed with it
+    python make_fullwidth.py --model FOLDER --half OTHER   # and the same in fp16, 2.1 GB
 
 The weights are specified exactly (seeded_weights.py, seed 15, names "unet.<key>", "text_encoder.<key>", "vae.<key>"
 with the keys of the files), so a test may make the folder itself. The golden files hold one training micro-step at
@@ -18,7 +19,7 @@ import shutil
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 import make_tokenizer_corpus
@@ -61,6 +62,14 @@ def write_model(folder: pathlib.Path):
     DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", num_train_timesteps=1000,
                   clip_sample=False, prediction_type="epsilon", steps_offset=1).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
+
+
+def write_half(model: pathlib.Path, folder: pathlib.Path):
+    """The same model in fp16, as most people have it: every weight rounded, everything else copied."""
+    shutil.copytree(model, folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    for file in sorted(model.glob("*/*.safetensors")):
+        save_file({key: tensor.half() for key, tensor in load_file(file).items()}, folder / file.relative_to(model),
+                  {"format": "pt"})
 
 
 def summary(tensors: dict[str, torch.Tensor], whole: set[str]) -> dict[str, torch.Tensor]:
@@ -128,6 +137,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=pathlib.Path, required=True)
     parser.add_argument("--golden", action="store_true")
+    parser.add_argument("--half", type=pathlib.Path, help="also write the model in fp16 to this folder")
     parser.add_argument("--merges", type=pathlib.Path, help="CLIP's bpe_simple_vocab_16e6.txt.gz")
     args = parser.parse_args()
     if not (args.model / "model_index.json").exists():
@@ -137,6 +147,8 @@ def main():
         make_tokenizer_corpus.clip_tokenizer(args.merges, args.model / "tokenizer")
     if args.golden:
         write_golden(args.model)
+    if args.half:
+        write_half(args.model, args.half)
 
 
 if __name__ == "__main__":

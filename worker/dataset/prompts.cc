@@ -5,23 +5,11 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <filesystem>
 
 #include "common/text/prompts.h"
 #include "worker/diffusion/rows.h"
 
 namespace neolog::dataset {
-
-absl::StatusOr<Tokenizers> LoadTokenizers(const std::string& model_path) {
-  Tokenizers tokenizers;
-  ASSIGN_OR_RETURN(tokenizers.emplace_back(), Tokenizer::FromFolder(model_path));
-  const std::filesystem::path second = std::filesystem::path(model_path) / "tokenizer_2";
-  std::error_code error;
-  if (std::filesystem::is_directory(second, error)) {
-    ASSIGN_OR_RETURN(tokenizers.emplace_back(), Tokenizer::FromFolder(second.string()));
-  }
-  return tokenizers;
-}
 
 absl::StatusOr<EncodedPrompt> EncodePrompt(const Tokenizers& tokenizers, std::string_view text,
                                            const LearnedWord& word, int64_t positions,

@@ -19,12 +19,8 @@
 namespace neolog::dataset {
 
 /// A model's tokenizers, one a text encoder: SDXL's two have one vocabulary, but fill prompts up
-/// with different tokens.
+/// with different tokens (neolog::LoadTokenizers makes them).
 using Tokenizers = std::vector<std::unique_ptr<Tokenizer>>;
-
-/// The tokenizers of a diffusers folder: tokenizer/ and, where there is one, tokenizer_2/. Errors
-/// as Tokenizer::FromFolder.
-absl::StatusOr<Tokenizers> LoadTokenizers(const std::string& model_path);
 
 /// A prompt as one text encoder takes it: ids, slots and weights, as SplicedPrompt explains them.
 struct EncodedText {

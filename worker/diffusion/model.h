@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/checkpoint.h"
 
 namespace neolog::diffusion {
 
@@ -26,12 +26,14 @@ struct ModelOptions {
   AttentionKernel attention = AttentionKernel::kFlash;
   /// "cpu" or "cuda:N".
   std::string device = "cpu";
+  /// What is known better than the model's files say.
+  CheckpointOptions checkpoint;
 };
 
 /// What the noise is predicted as.
 enum class PredictionType { kEpsilon, kVPrediction };
 
-/// Sizes, all read from config.json files and weight shapes.
+/// Sizes, as the model's files say them (see Checkpoint).
 struct ModelInfo {
   /// D of each text encoder, the width of its token embeddings: one, or two for SDXL.
   std::vector<int64_t> text_widths;
@@ -105,9 +107,14 @@ class Model {
   virtual const at::Tensor& AlphasCumprod() const = 0;
 };
 
-/// Loads a diffusers folder. NotFound, InvalidArgument and DataLoss name the file, key and byte
-/// offset.
+/// Loads any model that OpenCheckpoint opens. InvalidArgument names the file and key and, for
+/// damage, the byte offset. Weights that need no cast stay pages of their files. A weight that is
+/// cast or moved is refused by name when it holds NaN or a number that the type cannot hold; the
+/// others are not read at all before they are used.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
+                                                 const ModelOptions& options);
+/// The same of a model that is open; `options.checkpoint` is not looked at.
+absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
                                                  const ModelOptions& options);
 
 }  // namespace neolog::diffusion

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/diffusion/model.h"
 
 namespace neolog::diffusion {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "common/base/status.h"
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/diffusion/model.h"
 
 /// Samplers turn noise into latents. They know no model: they ask a callback for the prediction,

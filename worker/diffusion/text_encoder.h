@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/diffusion/layers.h"
 
 namespace neolog::diffusion {

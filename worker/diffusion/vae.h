@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 #include "worker/diffusion/resnet.h"
 
 namespace neolog::diffusion {

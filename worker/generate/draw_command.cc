@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/storage/durable_write.h"
 #include "common/storage/posix_file_system.h"
 #include "common/text/text_file.h"
@@ -46,8 +48,10 @@ absl::Status Draw(Arguments arguments) {
     if (!arguments.word.empty()) arguments.list.embedding->name = arguments.word;
   }
   RETURN_IF_ERROR(torch_support::SetUpRuntime({.threads = arguments.threads}));
-  ASSIGN_OR_RETURN(const auto model, diffusion::LoadModel(arguments.model, arguments.options));
-  ASSIGN_OR_RETURN(const auto tokenizers, dataset::LoadTokenizers(arguments.model));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                   OpenCheckpoint(arguments.model, arguments.options.checkpoint));
+  ASSIGN_OR_RETURN(const auto model, diffusion::LoadModel(checkpoint, arguments.options));
+  ASSIGN_OR_RETURN(const auto tokenizers, LoadTokenizers(checkpoint));
   RETURN_IF_ERROR(fs->CreateDirectories(arguments.out));
   nlohmann::json pictures = nlohmann::json::array();
   RETURN_IF_ERROR(DrawAll(*model, tokenizers, arguments.list, [&](Drawn drawn) {

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/checkpoint/finite.h"
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/tensors.h"
 
@@ -26,19 +27,37 @@ bool IsFloating(TensorType type) {
          type == TensorType::kFloat32 || type == TensorType::kFloat64;
 }
 
+bool Inside(std::string_view bytes, const TensorView& view) {
+  const auto* begin = reinterpret_cast<const std::byte*>(bytes.data());
+  return view.data.data() >= begin && view.data.data() + view.data.size() <= begin + bytes.size();
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& path) {
-  ASSIGN_OR_RETURN(std::shared_ptr<TensorFile> file, TensorFile::Open(path));
+absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::OfTable(const WeightTable& table,
+                                                              std::string name) {
   std::unique_ptr<WeightMap> map(new WeightMap);
-  map->name_ = path;
-  map->file_ = file;
-  RETURN_IF_ERROR(CallTorch(fmt::format("mapping '{}'", path), [&] {
-    for (const auto& [key, view] : file->tensors()) {
-      map->tensors_.emplace(key, IsFloating(view.type) ? TensorOver(view, file) : at::Tensor());
+  map->name_ = std::move(name);
+  RETURN_IF_ERROR(CallTorch(fmt::format("mapping '{}'", map->name_), [&] {
+    for (const auto& [key, source] : table) {
+      at::Tensor tensor;
+      if (IsFloating(source.view.type)) tensor = TensorOver(source.view, source.file);
+      const void* bytes = source.view.data.data();
+      if (tensor.defined() && source.transposed) {
+        tensor = tensor.t().contiguous();
+      } else if (tensor.defined() && tensor.const_data_ptr() == bytes &&
+                 Inside(source.file->mapped(), source.view)) {
+        map->mapped_.insert(bytes);
+      }
+      map->tensors_.emplace(key, std::move(tensor));
     }
   }));
   return map;
+}
+
+absl::StatusOr<std::unique_ptr<WeightMap>> WeightMap::Open(const std::string& path) {
+  ASSIGN_OR_RETURN(std::shared_ptr<const TensorFile> file, TensorFile::Open(path));
+  return OfTable(TableOf(file), path);
 }
 
 std::unique_ptr<WeightMap> WeightMap::Of(std::map<std::string, at::Tensor> tensors,
@@ -80,15 +99,10 @@ at::Tensor WeightMap::Take(const std::string& key, at::IntArrayRef shape) {
 }
 
 void WeightMap::Release(const at::Tensor& tensor) const {
-  if (!file_ || !tensor.defined()) return;
+  // Only pages of a file may be dropped: a tensor that was misaligned in the file is a copy.
+  if (!tensor.defined() || mapped_.count(tensor.const_data_ptr()) == 0) return;
   const auto begin = reinterpret_cast<uintptr_t>(tensor.const_data_ptr()),
              end = begin + tensor.nbytes();
-  // Only memory of the mapping may be dropped: a tensor that was misaligned in the file is a copy.
-  const bool mapped =
-      std::any_of(file_->tensors().begin(), file_->tensors().end(), [&](const auto& entry) {
-        return reinterpret_cast<uintptr_t>(entry.second.data.data()) == begin;
-      });
-  if (!mapped) return;
   const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   const uintptr_t first = (begin + page - 1) / page * page, last = end / page * page;
   // The pages are clean and the file stays: the kernel reads them again when asked. A refusal costs
@@ -134,6 +148,11 @@ at::Tensor WeightReader::Get(std::string_view name, at::IntArrayRef shape) const
   const at::Tensor tensor = weights_->Take(Key(name), shape);
   if (!tensor.defined()) return tensor;
   if (tensor.scalar_type() == dtype_ && tensor.device() == device_) return tensor;
+  if (const auto view = ViewOf(tensor); view.ok()) {
+    const auto type = TensorTypeOf(dtype_);
+    if (const auto problem = NotFinite(*view, type.ok() ? *type : view->type))
+      weights_->AddError(fmt::format("'{}' {}", Key(name), *problem));
+  }
   at::Tensor copy = at::_to_copy(tensor, at::TensorOptions().dtype(dtype_).device(device_));
   weights_->Release(tensor);
   return copy;

@@ -4,12 +4,13 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "common/base/status.h"
-#include "common/tensor_file/tensor_file.h"
+#include "common/checkpoint/weights.h"
 
 namespace neolog::torch_support {
 
@@ -20,7 +21,11 @@ namespace neolog::torch_support {
 /// One thread.
 class WeightMap {
  public:
-  /// Maps a file of weights. Errors as TensorFile::Open.
+  /// The weights of a model's part: tensors over the bytes of its files, without a copy where the
+  /// bytes are aligned and not transposed. `name` stands in messages.
+  static absl::StatusOr<std::unique_ptr<WeightMap>> OfTable(const WeightTable& table,
+                                                            std::string name);
+  /// Maps a file of tensors. Errors as TensorFile::Open.
   static absl::StatusOr<std::unique_ptr<WeightMap>> Open(const std::string& path);
   /// The same of tensors in memory, for tests and generated weights. `name` stands in messages.
   static std::unique_ptr<WeightMap> Of(std::map<std::string, at::Tensor> tensors, std::string name);
@@ -51,7 +56,7 @@ class WeightMap {
   WeightMap() = default;
 
   std::string name_;
-  std::shared_ptr<const TensorFile> file_;  // null for tensors in memory
+  std::set<const void*> mapped_;  // where tensors lie that are pages of a file
   std::map<std::string, at::Tensor> tensors_;
   std::map<std::string, std::vector<int64_t>> asked_;
   std::vector<std::string> errors_;
@@ -71,9 +76,11 @@ class WeightReader {
   /// The same place, other type.
   WeightReader As(at::ScalarType dtype) const;
 
-  /// The weight `name` here. Already of the right type and on the right device: without a copy.
-  /// Undefined when something is wrong (see WeightMap::Take): nothing may be computed before Finish
-  /// said OK.
+  /// The weight `name` here. Already of the right type and on the right device: without a copy, and
+  /// without a look at its numbers (a run that meets a NaN stops by itself, and reading all of a
+  /// mapped model would cost more than starting with it). A weight that is cast or moved is
+  /// checked: NaN, infinity or a number that the type cannot hold is an error for Finish. Undefined
+  /// when something is wrong (see WeightMap::Take): nothing may be computed before Finish said OK.
   at::Tensor Get(std::string_view name, at::IntArrayRef shape) const;
   bool Has(std::string_view name) const { return weights_->Has(Key(name)); }
   std::vector<int64_t> ShapeOf(std::string_view name) const { return weights_->ShapeOf(Key(name)); }

@@ -2,13 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <string_view>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/checkpoint.h"
 #include "worker/torch_support/runtime.h"
 
 namespace neolog::train {
@@ -21,36 +18,29 @@ absl::StatusOr<diffusion::Precision> ParsePrecision(const std::string& name) {
       fmt::format("model.precision '{}' cannot be trained in; expected fp32 or bf16", name));
 }
 
-// Sizes that follow from a model's configuration files alone.
+// Sizes of a model.
 struct LatentSizes {
   int64_t factor = 8;       // pixels per latent position
   int64_t sample_size = 0;  // the UNet's own latent side
   int64_t multiple = 8;  // latent sides the UNet takes: it halves them once per block but the last
 };
 
-absl::StatusOr<std::string> ReadText(const std::filesystem::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) {
-    return NotFound(fmt::format("'{}' cannot be read; expected a diffusers folder", path.string()));
-  }
-  return std::string(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+absl::StatusOr<LatentSizes> ReadLatentSizes(const std::string& model_path,
+                                            const CheckpointOptions& options) {
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(model_path, options));
+  LatentSizes sizes;
+  sizes.factor = checkpoint.vae.Factor();
+  sizes.sample_size = checkpoint.unet.sample_size;
+  sizes.multiple = int64_t{1} << (checkpoint.unet.block_out_channels.size() - 1);
+  return sizes;
 }
 
-absl::StatusOr<LatentSizes> ReadLatentSizes(const std::string& model_path) {
-  const std::filesystem::path root(model_path);
-  const std::filesystem::path unet_file = root / "unet" / "config.json";
-  const std::filesystem::path vae_file = root / "vae" / "config.json";
-  ASSIGN_OR_RETURN(const std::string unet_json, ReadText(unet_file));
-  ASSIGN_OR_RETURN(const diffusion::UNetConfig unet,
-                   diffusion::ParseUNetConfig(unet_json, unet_file.string()));
-  ASSIGN_OR_RETURN(const std::string vae_json, ReadText(vae_file));
-  ASSIGN_OR_RETURN(const diffusion::VaeConfig vae,
-                   diffusion::ParseVaeConfig(vae_json, vae_file.string()));
-  LatentSizes sizes;
-  sizes.factor = vae.Factor();
-  sizes.sample_size = unet.sample_size;
-  sizes.multiple = int64_t{1} << (unet.block_out_channels.size() - 1);
-  return sizes;
+CheckpointOptions CheckpointOptionsOf(const v1::ModelSpec& spec) {
+  CheckpointOptions options;
+  options.vae_path = spec.vae();
+  if (spec.prediction() == "epsilon") options.v_prediction = false;
+  if (spec.prediction() == "v_prediction") options.v_prediction = true;
+  return options;
 }
 
 // Zero is proto's "not set".
@@ -62,6 +52,8 @@ absl::Status CheckSame(const v1::RunSpec& first, const v1::RunSpec& other) {
   std::string_view setting;
   if (other.model().path() != first.model().path()) setting = "model.path";
   if (other.model().fingerprint() != first.model().fingerprint()) setting = "model.fingerprint";
+  if (other.model().vae() != first.model().vae()) setting = "model.vae";
+  if (other.model().prediction() != first.model().prediction()) setting = "model.prediction";
   if (other.model().precision() != first.model().precision()) setting = "model.precision";
   if (other.data().resolution() != first.data().resolution()) setting = "data.resolution";
   if (other.training().microbatch() != first.training().microbatch())
@@ -113,7 +105,9 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                    ParsePrecision(profile.precision().empty() ? first.model().precision()
                                                               : profile.precision()));
 
-  ASSIGN_OR_RETURN(const LatentSizes sizes, ReadLatentSizes(first.model().path()));
+  resolved.model.checkpoint = CheckpointOptionsOf(first.model());
+  ASSIGN_OR_RETURN(const LatentSizes sizes,
+                   ReadLatentSizes(first.model().path(), resolved.model.checkpoint));
   resolved.resolution = first.data().resolution();
   if (resolved.resolution == 0) {
     resolved.resolution = static_cast<uint32_t>(sizes.sample_size * sizes.factor);

@@ -14,6 +14,8 @@
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/storage/model_fingerprint.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
@@ -279,28 +281,29 @@ class PackTrainer : public session::Trainer {
 
   absl::Status LoadModelOnce(const v1::ModelSpec& spec) {
     const std::string key =
-        fmt::format("{}\n{}\n{}\n{}\n{}", spec.path(), spec.fingerprint(),
-                    static_cast<int>(profile_.model.precision),
+        fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", spec.path(), spec.fingerprint(), spec.vae(),
+                    spec.prediction(), static_cast<int>(profile_.model.precision),
                     static_cast<int>(profile_.model.attention), profile_.model.device);
     if (model_ != nullptr && key == model_key_) return absl::OkStatus();
     model_.reset();  // two models may not fit into memory
     tokenizers_.clear();
     latents_.clear();
-    RETURN_IF_ERROR(CheckFingerprint(spec));
-    ASSIGN_OR_RETURN(model_, diffusion::LoadModel(spec.path(), profile_.model));
-    ASSIGN_OR_RETURN(tokenizers_, dataset::LoadTokenizers(spec.path()));
+    ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                     OpenCheckpoint(spec.path(), profile_.model.checkpoint));
+    RETURN_IF_ERROR(CheckFingerprint(spec, checkpoint));
+    ASSIGN_OR_RETURN(model_, diffusion::LoadModel(checkpoint, profile_.model));
+    ASSIGN_OR_RETURN(tokenizers_, LoadTokenizers(checkpoint));
     model_key_ = key;
     return absl::OkStatus();
   }
 
   // Another model at the same path would train silently, and no team member would notice: each may
   // have its own copy.
-  absl::Status CheckFingerprint(const v1::ModelSpec& spec) const {
+  absl::Status CheckFingerprint(const v1::ModelSpec& spec, const Checkpoint& checkpoint) const {
     if (spec.fingerprint().empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN_WITH(
-        const std::string found,
-        ModelFingerprint(spec.path(), ModelFiles(spec.path()), options_.fingerprint_cache),
-        fmt::format("checking the model '{}'", spec.path()));
+    ASSIGN_OR_RETURN_WITH(const std::string found,
+                          ModelFingerprint(checkpoint.files, options_.fingerprint_cache),
+                          fmt::format("checking the model '{}'", spec.path()));
     if (found == spec.fingerprint()) return absl::OkStatus();
     return InvalidArgument(
         fmt::format("the model '{}' has fingerprint {} on this machine, but the run was made with "

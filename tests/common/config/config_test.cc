@@ -150,7 +150,7 @@ steps: 5
 )"),
       ElementsAre(
           AllOf(StartsWith("run.yaml:1:7: name: expected"), HasSubstr("found 'my run'")),
-          AllOf(StartsWith("run.yaml:3:9: model.path: there is no folder '/data/me/models/gone'")),
+          AllOf(StartsWith("run.yaml:3:9: model.path: there is no model '/data/me/models/gone'")),
           "run.yaml:4:14: model.precision: expected one of fp32, bf16, found 'fp16'",
           "run.yaml:7:12: word.vectors: expected a whole number from 1 to 75 (vectors), found 76",
           "run.yaml:8:3: word.fingerprint: unknown setting",
@@ -267,19 +267,20 @@ TEST_F(ConfigTest, WordNames) {
   }
 }
 
-TEST_F(ConfigTest, ModelFolder_MustBeADiffusersFolder) {
+// What it is, is looked at where models are read (common/checkpoint).
+TEST_F(ConfigTest, Model_IsAFolderAFileOrANameOnTheHub) {
   ASSERT_OK(fs_.CreateDirectories("/data/me/empty"));
   Write("/data/me/single.ckpt", "x");
-  sources_.sets = {"model.path=/data/me/empty"};
-  EXPECT_THAT(Errors(kMinimal), ElementsAre(HasSubstr("has no model_index.json")));
-  sources_.sets = {"model.path=/data/me/single.ckpt"};
-  EXPECT_THAT(
-      Errors(kMinimal),
-      ElementsAre(
-          "--set: model.path: '/data/me/single.ckpt' is a file; expected a diffusers folder "
-          "(with model_index.json, unet/, vae/, text_encoder/ and tokenizer/)"));
-  sources_.check_files = false;
-  EXPECT_THAT(Errors(kMinimal), IsEmpty());
+  for (const char* path : {"/data/me/empty", "/data/me/single.ckpt", "owner/name"}) {
+    sources_.sets = {std::string("model.path=") + path};
+    EXPECT_THAT(Errors(kMinimal), IsEmpty()) << path;
+  }
+  sources_.sets = {"model.path=/data/me/gone.ckpt"};
+  EXPECT_THAT(Errors(kMinimal),
+              ElementsAre("--set: model.path: there is no model '/data/me/gone.ckpt'"));
+  sources_.sets = {"model.vae=/data/me/gone.ckpt"};
+  EXPECT_THAT(Errors(kMinimal),
+              ElementsAre("--set: model.vae: there is no file or folder '/data/me/gone.ckpt'"));
 }
 
 TEST_F(ConfigTest, FlagBeatsEnvironmentBeatsFileBeatsDefault) {

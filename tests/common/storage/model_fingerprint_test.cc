@@ -14,7 +14,6 @@ using ::neolog::testing::ReadFileOrDie;
 using ::neolog::testing::ScopedDir;
 using ::neolog::testing::StatusIs;
 using ::neolog::testing::WriteFileOrDie;
-using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class ModelFingerprintTest : public ::testing::Test {
@@ -23,9 +22,6 @@ class ModelFingerprintTest : public ::testing::Test {
     Write("model_index.json", "{}");
     Write("unet/config.json", "{}");
     Write("unet/weights.safetensors", "weights");
-    Write("tokenizer/merges.txt", "a b");
-    Write("tokenizer/README.md", "beside the model");
-    Write("safety_checker/config.json", "not a part that is used");
   }
   void Write(const std::string& name, const std::string& content) {
     const std::filesystem::path path = dir_.File("model/" + name);
@@ -33,7 +29,10 @@ class ModelFingerprintTest : public ::testing::Test {
     WriteFileOrDie(path.string(), content);
   }
   std::string Fingerprint() {
-    const auto found = ModelFingerprint(dir_.File("model"), ModelFiles(dir_.File("model")), cache_);
+    std::vector<ModelFile> files;
+    for (const char* name : {"model_index.json", "unet/config.json", "unet/weights.safetensors"})
+      files.push_back({name, dir_.File(std::string("model/") + name)});
+    const auto found = ModelFingerprint(files, cache_);
     EXPECT_OK(found);
     return found.value_or("");
   }
@@ -42,20 +41,11 @@ class ModelFingerprintTest : public ::testing::Test {
   const std::string cache_ = dir_.File("fingerprints.json");
 };
 
-TEST_F(ModelFingerprintTest, Files_AreThoseThatMakeTheModel) {
-  EXPECT_THAT(ModelFiles(dir_.File("model")),
-              ElementsAre("model_index.json", "tokenizer/merges.txt", "unet/config.json",
-                          "unet/weights.safetensors"));
-  EXPECT_THAT(ModelFiles(dir_.File("none")), ElementsAre("model_index.json"));
-}
-
 TEST_F(ModelFingerprintTest, FollowsTheBytes_NotThePathAndNotTheCache) {
   const std::string first = Fingerprint();
   EXPECT_EQ(first.size(), 64u);
   EXPECT_EQ(Fingerprint(), first) << "from the cache";
   WriteFileOrDie(cache_, "not json");
-  EXPECT_EQ(Fingerprint(), first);
-  Write("tokenizer/README.md", "something else");
   EXPECT_EQ(Fingerprint(), first);
   std::filesystem::rename(dir_.File("model"), dir_.File("moved"));
   std::filesystem::create_directory_symlink(dir_.File("moved"), dir_.File("model"));
@@ -76,8 +66,30 @@ TEST_F(ModelFingerprintTest, KnownFiles_AreNotReadAgain) {
 }
 
 TEST_F(ModelFingerprintTest, MissingFile_IsNamed) {
-  EXPECT_THAT(ModelFingerprint(dir_.File("none"), ModelFiles(dir_.File("none")), ""),
+  EXPECT_THAT(ModelFingerprint({{"model_index.json", dir_.File("none/model_index.json")}}, ""),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("none/model_index.json")));
+}
+
+// The expected digits are those of Python's hashlib over the same bytes.
+TEST(HashesAsA1111Test, AreThoseOfTheWebUi) {
+  const ScopedDir dir;
+  std::string bytes(0x120000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7 % 251);
+  WriteFileOrDie(dir.File("model.safetensors"), bytes);
+  const std::string cache = dir.File("cache.json");
+  for (const char* from : {"the file", "the cache"}) {
+    SCOPED_TRACE(from);
+    ASSERT_OK_AND_ASSIGN(const ModelHashes hashes,
+                         HashesAsA1111(dir.File("model.safetensors"), cache));
+    EXPECT_EQ(hashes.sha256, "f1404ccc3037f9e7174218dce6e5677a3ef731a1935848606c94d2e50dc246d7");
+    EXPECT_EQ(hashes.short_hash, "f1404ccc30");
+    EXPECT_EQ(hashes.old_hash, "b45bed65");
+  }
+  WriteFileOrDie(dir.File("small.ckpt"), "small");
+  ASSERT_OK_AND_ASSIGN(const ModelHashes small, HashesAsA1111(dir.File("small.ckpt"), ""));
+  EXPECT_EQ(small.old_hash, "e3b0c442") << "of nothing";
+  EXPECT_THAT(HashesAsA1111(dir.File("none"), ""),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("none")));
 }
 
 }  // namespace

@@ -2,11 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "common/tensor_file/half.h"
+#include "common/tensor_file/safetensors.h"
 #include "common/tensor_file/zip.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
@@ -247,6 +250,23 @@ TEST(TensorFileTest, WhatIsNoWeights_IsSaid) {
 }
 
 // Many tensors over one small storage, each of which has to be copied.
+// A safetensors file begins with the length of its header, which may look like another format's
+// sign (0x80: a pickle; "\x1f\x8b": gzip).
+TEST(TensorFileTest, SafetensorsWithAnyHeaderLength_IsOne) {
+  const float one = 1;
+  const std::string whole =
+      SerializeSafetensors({{"w", {TensorType::kFloat32, {}, std::as_bytes(std::span(&one, 1))}}},
+                           {})
+          .value();
+  uint64_t length = 0;
+  std::memcpy(&length, whole.data(), sizeof(length));
+  for (const uint64_t padded : {uint64_t{0x80}, uint64_t{0x180}, uint64_t{0x8b1f}}) {
+    std::string bytes(reinterpret_cast<const char*>(&padded), sizeof(padded));
+    bytes += whole.substr(8, length) + std::string(padded - length, ' ') + whole.substr(8 + length);
+    EXPECT_OK(TensorFile::Parse(bytes, "weights")) << padded;
+  }
+}
+
 TEST(TensorFileTest, OverlappingTensors_MakeNoMemory) {
   std::string pickle = "\x80\x02}("s;
   for (int i = 0; i < 200; ++i) {

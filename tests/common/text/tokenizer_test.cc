@@ -261,6 +261,26 @@ TEST(TokenizerTest, FromFolder_NamesTheMissingFile) {
               StatusIs(absl::StatusCode::kNotFound, HasSubstr(dir.File("merges.txt"))));
 }
 
+TEST(TokenizerTest, MergesFile_IsWhereTheEnvironmentSays) {
+  setenv("NEOLOG_CLIP_MERGES", "/somewhere/merges.gz", 1);
+  EXPECT_THAT(Tokenizer::FindMergesFile(), testing::IsOk());
+  EXPECT_EQ(Tokenizer::FindMergesFile().value(), "/somewhere/merges.gz");
+  unsetenv("NEOLOG_CLIP_MERGES");
+}
+
+// SD 2 and SDXL's second encoder: the pad token is a token of its own wherever it stands, as in the
+// published tokenizer_config.json.
+TEST(TokenizerGoldenTest, ClipMerges_TakeAnotherPadToken) {
+  const std::string merges = testing::DependencyPath("clip/bpe_simple_vocab_16e6.txt.gz");
+  if (!std::filesystem::exists(merges))
+    GTEST_SKIP() << merges << " is not here: run deploy/install-deps.sh";
+  ASSERT_OK_AND_ASSIGN(const auto first, Tokenizer::FromMergesFile(merges));
+  ASSERT_OK_AND_ASSIGN(const auto second, Tokenizer::FromMergesFile(merges, "!"));
+  EXPECT_EQ(second->pad_token(), 0);
+  EXPECT_THAT(first->Encode("fox!"), ElementsAre(49406, 3240, 256, 49407));
+  EXPECT_THAT(second->Encode("fox!"), ElementsAre(49406, 3240, 0, 49407));
+}
+
 TEST(TokenizerTest, FromMergesFile_RefusesDamage) {
   ScopedDir dir;
   EXPECT_THAT(Tokenizer::FromMergesFile(dir.File("none.gz")),

@@ -125,7 +125,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"NoModelFolder",
                  {"model.path=nowhere"},
                  nullptr,
-                 {"model.path", "there is no folder", "nowhere"}},
+                 {"model.path", "there is no model", "nowhere"}},
         BadInput{"NotADiffusersFolder",
                  {},
                  [](const std::string& d) { fs::remove(d + "/model/model_index.json"); },
@@ -145,9 +145,11 @@ INSTANTIATE_TEST_SUITE_P(
         BadInput{"WidthContradiction",
                  {},
                  [](const std::string& d) {
-                   WriteFileOrDie(d + "/model/text_encoder/config.json", R"({"hidden_size": 768})");
+                   WriteFileOrDie(d + "/model/text_encoder/config.json",
+                                  R"({"hidden_size": 768, "intermediate_size": 3072,
+                                      "num_hidden_layers": 3, "num_attention_heads": 4})");
                  },
-                 {"model.path", "width 96", "hidden_size 768"}},
+                 {"model.path", "'cross_attention_dim' is 96", "'hidden_size' is 768"}},
         BadInput{"NoTokenizer",
                  {},
                  [](const std::string& d) { fs::remove(d + "/model/tokenizer/vocab.json"); },

@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/image/png.h"
 #include "common/storage/memory_blob_store.h"
 #include "tests/common/text/small_vocabulary.h"
@@ -144,8 +146,10 @@ TEST_F(PosteriorTest, UnusableBytes_AreRefused) {
 class PromptsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(tokenizers_,
-                         LoadTokenizers(neolog::testing::SourcePath("configs/demo/model")));
+    ASSERT_OK_AND_ASSIGN(
+        tokenizers_,
+        LoadTokenizers(
+            OpenCheckpoint(neolog::testing::SourcePath("configs/demo/model"), {}).value()));
   }
   Tokenizers tokenizers_;
 };

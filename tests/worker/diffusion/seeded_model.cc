@@ -21,9 +21,6 @@
 namespace neolog::testing {
 namespace {
 
-using diffusion::ClipConfig;
-using diffusion::UNetConfig;
-using diffusion::VaeConfig;
 using torch_support::WeightMap;
 using torch_support::WeightReader;
 using Shapes = std::map<std::string, std::vector<int64_t>>;
@@ -212,13 +209,13 @@ void WriteSeededModel(const std::string& configs, const std::string& folder) {
   const fs::path root(folder);
   for (const std::string part : {"text_encoder", "text_encoder_2"}) {
     if (!fs::exists(root / part)) continue;
-    const auto config = diffusion::ParseClipConfig(text(part + "/config.json"), part);
+    const auto config = ParseClipConfig(text(part + "/config.json"), part);
     ASSERT_TRUE(config.ok()) << config.status();
     WritePart(root / part / "model.safetensors", part, ShapesOfTextEncoder(*config), seed);
   }
-  const auto unet = diffusion::ParseUNetConfig(text("unet/config.json"), "unet");
+  const auto unet = ParseUNetConfig(text("unet/config.json"), "unet");
   ASSERT_TRUE(unet.ok()) << unet.status();
-  const auto vae = diffusion::ParseVaeConfig(text("vae/config.json"), "vae");
+  const auto vae = ParseVaeConfig(text("vae/config.json"), "vae");
   ASSERT_TRUE(vae.ok()) << vae.status();
   WritePart(root / "unet/diffusion_pytorch_model.safetensors", "unet", ShapesOfUNet(*unet), seed);
   WritePart(root / "vae/diffusion_pytorch_model.safetensors", "vae", ShapesOfVae(*vae), seed);

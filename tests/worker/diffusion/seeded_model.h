@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 
 /// Models with random weights that the reference scripts can make as well:
 /// tests/reference/seeded_weights.py says how.
@@ -22,14 +22,14 @@ void FillSeeded(std::string_view name, const std::vector<int64_t>& shape, uint64
 
 /// Weights of one part ("text_encoder", "unet", "vae") by key, float32.
 using Weights = std::map<std::string, at::Tensor>;
-Weights SeededTextEncoder(const diffusion::ClipConfig& config, uint64_t seed);
-Weights SeededUNet(const diffusion::UNetConfig& config, uint64_t seed);
-Weights SeededVae(const diffusion::VaeConfig& config, uint64_t seed);
+Weights SeededTextEncoder(const ClipConfig& config, uint64_t seed);
+Weights SeededUNet(const UNetConfig& config, uint64_t seed);
+Weights SeededVae(const VaeConfig& config, uint64_t seed);
 
 /// The sizes of SD 1.5.
-diffusion::ClipConfig FullClipConfig();
-diffusion::UNetConfig FullUNetConfig();
-diffusion::VaeConfig FullVaeConfig();
+ClipConfig FullClipConfig();
+UNetConfig FullUNetConfig();
+VaeConfig FullVaeConfig();
 
 /// Writes SD 1.5's diffusers folder (4.3 GB in fp32, without a tokenizer) with seeded weights, one
 /// tensor in memory at a time.
@@ -40,9 +40,9 @@ void WriteFullWidthModel(const std::string& folder, uint64_t seed);
 void WriteSeededModel(const std::string& configs, const std::string& folder);
 
 /// Small configurations with every kind of part.
-diffusion::ClipConfig SmallClipConfig();
-diffusion::UNetConfig SmallUNetConfig();
-diffusion::VaeConfig SmallVaeConfig();
+ClipConfig SmallClipConfig();
+UNetConfig SmallUNetConfig();
+VaeConfig SmallVaeConfig();
 
 /// Standard normal values [shape] float32 from a fixed generator: the same bits everywhere and in
 /// every order of tests.

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/image/png.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
@@ -32,7 +34,7 @@ class GenerateTest : public ::testing::Test {
     auto model = diffusion::LoadModel(path, {});
     ASSERT_OK(model);
     model_ = model->release();
-    auto tokenizers = dataset::LoadTokenizers(path);
+    auto tokenizers = LoadTokenizers(OpenCheckpoint(path, {}).value());
     ASSERT_OK(tokenizers);
     tokenizers_ = new dataset::Tokenizers(*std::move(tokenizers));
   }

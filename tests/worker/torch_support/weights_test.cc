@@ -3,9 +3,11 @@
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 
+#include <cmath>
 #include <cstring>
 #include <numeric>
 
+#include "common/tensor_file/safetensors.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "worker/torch_support/gradient.h"
@@ -79,6 +81,49 @@ TEST(WeightMap, ReleasedPages_AreReadAgain) {
   const auto in_memory = WeightMap::Of({{"w", before}}, "memory");
   in_memory->Release(before);
   EXPECT_EQ(before[12345].item<float>(), 12345.f);
+}
+
+TEST(WeightMap, TableOfSlicesAndTransposes_IsReadAsTheModelNeedsIt) {
+  const ScopedDir dir;
+  std::vector<float> values(6);
+  std::iota(values.begin(), values.end(), 0.f);
+  const std::string path = dir.File("model.safetensors");
+  WriteFileOrDie(
+      path, SerializeSafetensors(
+                {{"fused", {TensorType::kFloat32, {3, 2}, std::as_bytes(std::span(values))}}}, {})
+                .value());
+  ASSERT_OK_AND_ASSIGN(std::shared_ptr<const TensorFile> file, TensorFile::Open(path));
+  const TensorView whole = file->tensors().at("fused");
+  WeightTable table;
+  table["last"] = {SliceOf(whole, 2, 3).value(), false, "fused", file};
+  table["turned"] = {whole, true, "fused", file};
+  ASSERT_OK_AND_ASSIGN(auto weights, WeightMap::OfTable(table, "model"));
+  table.clear();
+  file.reset();
+  const WeightReader reader(*weights, at::kFloat, kCpu);
+  const at::Tensor last = reader.Get("last", {1, 2}), turned = reader.Get("turned", {2, 3});
+  EXPECT_TRUE(last.equal(at::tensor({4.f, 5.f}).view({1, 2})));
+  EXPECT_TRUE(turned.equal(at::tensor({0.f, 2.f, 4.f, 1.f, 3.f, 5.f}).view({2, 3})));
+  EXPECT_TRUE(turned.is_contiguous());
+  weights->Release(last);
+  weights->Release(turned);
+  EXPECT_EQ(turned[1][2].item<float>(), 5);
+  EXPECT_EQ(last[0][1].item<float>(), 5);
+  EXPECT_OK(weights->Finish({}));
+}
+
+TEST(WeightMap, NumberThatTheTypeCannotHold_IsNamedWhenItIsCast) {
+  const at::Tensor values = at::tensor({1.f, 1e6f});
+  const auto weights = WeightMap::Of({{"w", values}, {"v", values * NAN}}, "memory");
+  const WeightReader reader(*weights, at::kFloat, kCpu);
+  reader.Get("w", {2});
+  reader.Get("v", {2});
+  EXPECT_OK(weights->Finish({})) << "what is not cast is not read";
+  reader.As(at::kHalf).Get("w", {2});
+  reader.As(at::kBFloat16).Get("v", {2});
+  EXPECT_THAT(weights->Finish({}), StatusIs(absl::StatusCode::kInvalidArgument,
+                                            AllOf(HasSubstr("'w' holds 1000000, beyond F16's"),
+                                                  HasSubstr("'v' holds NaN or infinity"))));
 }
 
 TEST(WeightMap, EverythingWrong_IsReportedAtOnce) {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "common/checkpoint/checkpoint.h"
 #include "common/storage/model_fingerprint.h"
 #include "common/text/prompts.h"
 #include "tests/support/paths.h"
@@ -34,7 +35,7 @@ v1::RunSpec DemoSpec(const std::string& name, const std::string& object, MemoryB
   spec.mutable_model()->set_path(neolog::testing::SourcePath("configs/demo/model"));
   spec.mutable_model()->set_precision("fp32");
   static const std::string fingerprint =
-      ModelFingerprint(spec.model().path(), ModelFiles(spec.model().path()), "").value_or("");
+      ModelFingerprint(OpenCheckpoint(spec.model().path(), {}).value().files, "").value_or("");
   spec.mutable_model()->set_fingerprint(fingerprint);
   v1::WordSpec* word = spec.add_word();
   word->set_name(object);

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/plan/philox.h"
 #include "tests/support/paths.h"
 #include "tests/support/status_matchers.h"
@@ -43,7 +45,7 @@ class LossTest : public ::testing::TestWithParam<Variant> {
     options.attention = GetParam().attention;
     options.precision = GetParam().precision;
     ASSERT_OK_AND_ASSIGN(model_, diffusion::LoadModel(path, options));
-    ASSERT_OK_AND_ASSIGN(tokenizers_, dataset::LoadTokenizers(path));
+    ASSERT_OK_AND_ASSIGN(tokenizers_, LoadTokenizers(OpenCheckpoint(path, {}).value()));
     for (uint32_t i = 0; i < 4; ++i) {
       ASSERT_OK_AND_ASSIGN(
           prompts_.emplace_back(),

@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/plan/philox.h"
 #include "common/storage/model_fingerprint.h"
 #include "common/tensor_file/safetensors.h"
@@ -55,7 +57,7 @@ class TwoEncodersTest : public ::testing::Test {
     v1::RunSpec spec = testing::DemoSpec("zesko", "zesko", blobs_);
     spec.mutable_model()->set_path(Model());
     static const std::string fingerprint =
-        ModelFingerprint(Model(), ModelFiles(Model()), "").value_or("");
+        ModelFingerprint(OpenCheckpoint(Model(), {}).value().files, "").value_or("");
     spec.mutable_model()->set_fingerprint(fingerprint);
     for (const int64_t width : kWidths)
       spec.mutable_model()->add_text_widths(static_cast<uint32_t>(width));
@@ -196,7 +198,8 @@ TEST_F(TwoEncodersTest, WeighedPromptsInChunks_AreTheReferences) {
 
 TEST_F(TwoEncodersTest, FirstRows_AreEachEncodersOwn) {
   ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
-  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers,
+                       LoadTokenizers(OpenCheckpoint(Model(), {}).value()));
   ASSERT_EQ(tokenizers.size(), 2u);
   EXPECT_NE(tokenizers[0]->pad_token(), 0);
   EXPECT_EQ(tokenizers[1]->pad_token(), 0);
@@ -257,7 +260,8 @@ TEST_F(TwoEncodersTest, Preview_IsDrawn) {
 
 TEST_F(TwoEncodersTest, Gradient_IsTheSlopeOfTheLoss) {
   ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
-  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers,
+                       LoadTokenizers(OpenCheckpoint(Model(), {}).value()));
   ASSERT_OK_AND_ASSIGN(const dataset::EncodedPrompt prompt,
                        dataset::EncodePrompt(tokenizers, "a photo of a zesko", {"zesko", 2}, 77));
   const auto normal = [](uint32_t stream, at::IntArrayRef shape) {

@@ -1,8 +1,8 @@
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 
 #include "tests/support/status_matchers.h"
 
-namespace neolog::diffusion {
+namespace neolog {
 namespace {
 
 using ::neolog::testing::StatusIs;
@@ -151,4 +151,4 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 }  // namespace
-}  // namespace neolog::diffusion
+}  // namespace neolog

@@ -1,4 +1,4 @@
-#include "worker/diffusion/config.h"
+#include "common/checkpoint/config.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,7 +8,7 @@
 #include <optional>
 #include <utility>
 
-namespace neolog::diffusion {
+namespace neolog {
 namespace {
 
 using Json = nlohmann::json;
@@ -359,4 +359,4 @@ absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json,
   return c;
 }
 
-}  // namespace neolog::diffusion
+}  // namespace neolog

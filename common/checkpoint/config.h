@@ -6,7 +6,7 @@
 
 #include "common/base/status.h"
 
-namespace neolog::diffusion {
+namespace neolog {
 
 /// How a text encoder's feed-forward layers are activated: gelu(x) with erf, or x·sigmoid(1.702·x).
 enum class Activation { kGelu, kQuickGelu };
@@ -100,4 +100,4 @@ absl::StatusOr<VaeConfig> ParseVaeConfig(const std::string& json, const std::str
 absl::StatusOr<SchedulerConfig> ParseSchedulerConfig(const std::string& json,
                                                      const std::string& name);
 
-}  // namespace neolog::diffusion
+}  // namespace neolog
