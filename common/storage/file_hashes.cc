@@ -32,19 +32,38 @@ absl::StatusOr<std::string> HashFile(const std::string& path) {
   return hash.HexDigest();
 }
 
+Json ReadCache(const std::string& cache_file) {
+  std::ifstream file(cache_file);
+  Json cache;
+  if (file) cache = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  return cache.is_object() ? cache : Json::object();
+}
+
+/// The digest that `cache` has for `path` in the state `key`; empty when it has none.
+std::string Known(const Json& cache, const std::string& path, const Json& key) {
+  const auto entry = cache.find(path);
+  if (entry == cache.end() || !entry->is_object() || entry->value("key", Json()) != key) return "";
+  const auto digest = entry->find("sha256");
+  if (digest == entry->end() || !digest->is_string()) return "";
+  return digest->get_ref<const std::string&>().size() == 64 ? digest->get<std::string>() : "";
+}
+
 }  // namespace
 
 FileHashes::FileHashes(std::string cache_file)
-    : cache_file_(std::move(cache_file)), cache_(std::make_unique<Json>()) {
-  std::ifstream file(cache_file_);
-  if (file) *cache_ = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!cache_->is_object()) *cache_ = Json::object();
-}
+    : cache_file_(std::move(cache_file)),
+      cache_(std::make_unique<Json>(ReadCache(cache_file_))),
+      found_(std::make_unique<Json>(Json::object())) {}
 
 FileHashes::~FileHashes() {
-  // A cache that cannot be written costs time the next time, nothing else.
-  if (changed_ && !cache_file_.empty())
-    WriteFileDurably(*MakePosixFileSystem(), cache_file_, cache_->dump()).IgnoreError();
+  if (found_->empty() || cache_file_.empty()) return;
+  // Hashing takes minutes, in which another process may have written: its entries stay.
+  Json cache = ReadCache(cache_file_);
+  cache.update(*found_);
+  // Paths are bytes, JSON is UTF-8: a path that is not is hashed again the next time. A cache that
+  // cannot be written costs time the next time, nothing else.
+  const std::string text = cache.dump(-1, ' ', false, Json::error_handler_t::replace);
+  WriteFileDurably(*MakePosixFileSystem(), cache_file_, text).IgnoreError();
 }
 
 absl::StatusOr<std::string> FileHashes::Sha256Of(const std::string& path) {
@@ -54,14 +73,11 @@ absl::StatusOr<std::string> FileHashes::Sha256Of(const std::string& path) {
   if (error || stat(real.c_str(), &info) != 0)
     return NotFound(fmt::format("'{}' cannot be read", path));
   const Json key = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
-  const auto known = cache_->find(real);
-  if (known != cache_->end() && known->is_object() && known->value("key", Json()) == key) {
-    const std::string digest = known->value("sha256", "");
-    if (digest.size() == 64) return digest;
+  for (const Json* cache : {found_.get(), cache_.get()}) {
+    if (std::string known = Known(*cache, real, key); !known.empty()) return known;
   }
   ASSIGN_OR_RETURN(const std::string digest, HashFile(real));
-  (*cache_)[real] = Json{{"key", key}, {"sha256", digest}};
-  changed_ = true;
+  (*found_)[real] = Json{{"key", key}, {"sha256", digest}};
   return digest;
 }
 

@@ -10,7 +10,8 @@ namespace neolog {
 
 /// SHA-256 of files, kept in `cache_file` by path, size and time of change, so that a model of
 /// gigabytes is read once. An unreadable or unwritable cache (or an empty name: none) only costs
-/// time. Several processes may share a cache; one thread may use an object.
+/// time. Several processes may share a cache: what another has written meanwhile is kept. One
+/// thread may use an object.
 class FileHashes {
  public:
   explicit FileHashes(std::string cache_file);
@@ -24,8 +25,7 @@ class FileHashes {
 
  private:
   const std::string cache_file_;
-  std::unique_ptr<nlohmann::json> cache_;
-  bool changed_ = false;
+  std::unique_ptr<nlohmann::json> cache_, found_;  // what was there, and what was hashed since
 };
 
 }  // namespace neolog

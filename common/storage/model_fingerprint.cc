@@ -34,6 +34,7 @@ absl::StatusOr<ModelHashes> HashesAsA1111(const std::string& path, const std::st
   ASSIGN_OR_RETURN(result.sha256, hashes.Sha256Of(path));
   result.short_hash = result.sha256.substr(0, kShortDigits);
   std::ifstream file(path, std::ios::binary);
+  if (!file) return NotFound(fmt::format("'{}' cannot be read", path));
   std::string part(kOldBytes, '\0');
   file.seekg(kOldOffset);
   file.read(part.data(), static_cast<std::streamsize>(part.size()));

@@ -16,7 +16,8 @@ Mapping::~Mapping() {
 }
 
 absl::Status Mapping::Map(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // A pipe is refused below; opening one must not wait for who writes into it.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
     const std::string message = fmt::format("'{}': {}", path, strerror(errno));
     return errno == ENOENT || errno == ENOTDIR ? NotFound(message) : FailedPrecondition(message);

@@ -170,6 +170,10 @@ absl::Status PickleReader::RebuildTensor(const PickleValue& arguments, size_t ta
     return Damaged("a tensor that does not say storage, offset, size and stride");
   }
   ASSIGN_OR_RETURN(PickleValue * tensor, New(Kind::kTensor));
+  // Shapes may be recalled from the memo, a few bytes each: what they become is counted.
+  RETURN_IF_ERROR(CountReferences(2 * items[2]->items.size()));
+  tensor->shape.reserve(items[2]->items.size());
+  tensor->stride.reserve(items[2]->items.size());
   for (size_t i = 0; i < items[2]->items.size(); ++i) {
     const PickleValue& size = *items[2]->items[i];
     const PickleValue& stride = *items[3]->items[i];

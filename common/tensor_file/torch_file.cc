@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <deque>
 #include <utility>
 
@@ -41,12 +42,16 @@ bool IsRowMajor(const PickleValue& tensor) {
   return true;
 }
 
-std::string KindName(Kind kind) {
-  switch (kind) {
+std::string WhatIs(const PickleValue& value) {
+  switch (value.kind) {
     case Kind::kTensor: return "a single tensor";
     case Kind::kList:
     case Kind::kTuple: return "a list";
-    case Kind::kObject: return "an object";
+    case Kind::kObject: {
+      std::string name = Printable(value.text);  // "module name"
+      std::replace(name.begin(), name.end(), ' ', '.');
+      return fmt::format("an object of the class {}, such as a whole model", name);
+    }
     default: return "a plain value";
   }
 }
@@ -134,8 +139,9 @@ absl::Status TorchFile::ParseLegacy(std::string_view bytes) {
     }
     const uint64_t element = SizeOf(storage->second->type);
     if (count > (bytes.size() - at) / element) {
-      return DataLoss(fmt::format("byte {}: storage '{}' of {} elements goes beyond the file's end",
-                                  at, Printable(key->text), count));
+      return DataLoss(fmt::format(
+          "byte {}: storage '{}' of {} elements goes beyond the file's end: the file is cut short",
+          at, Printable(key->text), count));
     }
     storages_.emplace(key->text, bytes.substr(at, count * element));
     at += count * element;
@@ -228,7 +234,7 @@ class StateDict : public TensorFile {
     const PickleValue& root = file->root();
     if (root.kind != Kind::kDict) {
       return InvalidArgument(
-          fmt::format("it holds {}: expected a dictionary of weights", KindName(root.kind)));
+          fmt::format("it holds {}: expected a dictionary of weights", WhatIs(root)));
     }
     const PickleValue* dict = FindInDict(root, "state_dict");
     if (dict == nullptr || dict->kind != Kind::kDict) dict = &root;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "common/storage/file_hashes.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 
@@ -63,6 +64,37 @@ TEST_F(ModelFingerprintTest, KnownFiles_AreNotReadAgain) {
   const std::string first = Fingerprint();
   WriteFileOrDie(cache_, forged);
   EXPECT_NE(Fingerprint(), first) << "the forged digest was believed: nothing was hashed";
+}
+
+TEST_F(ModelFingerprintTest, CacheOfOtherShape_OnlyCostsTime) {
+  const std::string first = Fingerprint();
+  const std::string cached = ReadFileOrDie(cache_);
+  for (const std::string digest : {"5", "null", "[]", "\"short\""}) {
+    std::string odd = cached;
+    odd.replace(odd.find("\"sha256\":") + 9, 66, digest);
+    WriteFileOrDie(cache_, odd);
+    EXPECT_EQ(Fingerprint(), first) << digest;
+  }
+}
+
+// Two processes that hash at the same time: the later write keeps what the earlier one found.
+TEST_F(ModelFingerprintTest, WhatAnotherWritesMeanwhile_IsKept) {
+  {
+    FileHashes slow(cache_);
+    ASSERT_OK(slow.Sha256Of(dir_.File("model/model_index.json")));
+    FileHashes quick(cache_);
+    ASSERT_OK(quick.Sha256Of(dir_.File("model/unet/weights.safetensors")));
+  }
+  const std::string cached = ReadFileOrDie(cache_);
+  EXPECT_THAT(cached, HasSubstr("model_index.json"));
+  EXPECT_THAT(cached, HasSubstr("weights.safetensors"));
+}
+
+TEST_F(ModelFingerprintTest, PathThatIsNoUtf8_IsHashed) {
+  WriteFileOrDie(dir_.File("m\xfcll.ckpt"), "x");
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_OK(ModelFingerprint({{"model", dir_.File("m\xfcll.ckpt")}}, cache_));
+  }
 }
 
 TEST_F(ModelFingerprintTest, MissingFile_IsNamed) {

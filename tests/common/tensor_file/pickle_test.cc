@@ -60,6 +60,7 @@ TEST(PickleTest, UnknownClasses_AreKeptAsData) {
         Case{p + "cpytorch_lightning\nState\n)}\x92.", "pytorch_lightning State"},
         Case{p + "(K\1imine\nState\n.", "mine State"},
         Case{p + "(cmine\nState\nK\1o.", "mine State"}, Case{p + "cmine\nmake\n)R)R.", "mine make"},
+        Case{p + "ctypes\nSimpleNamespace\n)R}b.", "types SimpleNamespace"},
         Case{p + "cmine\nList\n)RK\1a.", "mine List"}, Case{p + "cmine\nDict\n)RNNs.", "mine Dict"},
         Case{p + "\x8a\x09" + std::string(9, '\1') + ".", "builtins int"}}) {
     ASSERT_OK_AND_ASSIGN(const auto pickle, Pickle::Parse(c.bytes));
@@ -115,6 +116,7 @@ std::vector<BadPickle> BadPickles() {
       {"LoadFromBytes", p + "ctorch.storage\n_load_from_bytes\n.", kInvalid,
        "wants to call torch.storage._load_from_bytes"},
       {"SpaceInModule", p + "ctorch FloatStorage\nx\n.", kDataLoss, "a name that is none"},
+      {"OtherNamesOfTypes", p + "ctypes\nFunctionType\n.", kInvalid, "types.FunctionType"},
       {"NoName", p + "ctorch\n\n.", kDataLoss, "a name that is none"},
       {"ControlCharacters", p + "cos\nx\x1b[2J\n.", kInvalid, "wants to call os.x?[2J"},
       {"Inst", p + "(ios\nsystem\n.", kInvalid, "wants to call os.system"},
@@ -177,6 +179,44 @@ TEST(PickleTest, Limits) {
   std::string stack = "\x80\x02Nq"s + '\0';
   for (int i = 0; i < 600'000; ++i) stack += "h\0"s;
   EXPECT_THAT(Pickle::Parse(stack), StatusIs(kInvalid, HasSubstr("the stack is too deep")));
+}
+
+std::string Times(size_t count, const std::string& part) {
+  std::string all;
+  for (size_t i = 0; i < count; ++i) all += part;
+  return all;
+}
+
+// Few bytes that ask for much memory: each is refused by what it would become.
+TEST(PickleTest, Bombs_AreRefused) {
+  const std::string p = "\x80\x02";
+  const std::string memo = "q\0"s;
+  // A list that is put together from a thousand references, again and again.
+  const std::string thousand = p + "N" + memo + "0";
+  EXPECT_THAT(Pickle::Parse(thousand + Times(3000, "](" + Times(1000, "h\0"s) + "e0") + "N."),
+              StatusIs(kInvalid, HasSubstr("too many items")));
+  EXPECT_THAT(Pickle::Parse(p + Times(600'000, "K\1\x85q\1"s + "0") + "N."),
+              StatusIs(kInvalid, HasSubstr("more than 500000 values")));
+  std::string entries = p + "N";
+  for (uint32_t i = 0; i < 600'000; ++i)
+    entries += "r"s + std::string(reinterpret_cast<const char*>(&i), 4);
+  EXPECT_THAT(Pickle::Parse(entries + "."),
+              StatusIs(kInvalid, HasSubstr("more than 500000 memo entries")));
+  // A tensor of 16 dimensions in 7 bytes, from a call's parts in the memo.
+  const std::string shape = "(" + Times(16, "K\1") + "t";
+  EXPECT_THAT(
+      Pickle::Parse(p + "ctorch._utils\n_rebuild_tensor_v2\nq\0"s + "0((" + Text("storage") +
+                    "ctorch\nFloatStorage\n" + Text("0") + Text("cpu") + "K\1tQK\0"s + shape +
+                    shape + "tq\1" + "0" + Times(100'000, "h\0h\1R0"s) + "N."),
+      StatusIs(kInvalid, HasSubstr("too many items")));
+}
+
+// Neither reading nor destroying goes down into values.
+TEST(PickleTest, DeepNesting_IsNoTrouble) {
+  EXPECT_OK(Pickle::Parse("\x80\x02" + Times(200'000, "]") + Times(199'999, "a") + "."));
+  EXPECT_OK(Pickle::Parse("\x80\x02" + Times(200'000, "N\x85") + "."));
+  // Each tuple twice in the next: 2^60 leaves for who walks them, 61 values here.
+  EXPECT_OK(Pickle::Parse("\x80\x02N" + Times(60, "2\x86") + "."));
 }
 
 }  // namespace

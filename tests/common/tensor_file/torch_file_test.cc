@@ -1,8 +1,10 @@
 #include "common/tensor_file/torch_file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <span>
 #include <string>
@@ -205,6 +207,111 @@ TEST(TensorFileTest, LightningCheckpoints_GiveTheirStateDict) {
   }
 }
 
+std::string Little(uint64_t value, size_t size) {
+  return std::string(reinterpret_cast<const char*>(&value), size);
+}
+
+std::string Storage(const std::string& type, const std::string& key, uint32_t elements,
+                    const std::string& view = "") {
+  return "(" + Text("storage") + "ctorch\n" + type + "\n" + Text(key) + Text("cpu") + "J" +
+         Little(elements, 4) + view + "tQ";
+}
+
+/// An entry of a dictionary: a vector of `size` from `offset` on.
+std::string Vector(const std::string& name, const std::string& storage, uint32_t offset,
+                   uint32_t size) {
+  return Text(name) + "ctorch._utils\n_rebuild_tensor_v2\n(" + storage + "J" + Little(offset, 4) +
+         "J" + Little(size, 4) + "\x85K\1\x85\x89" + "ccollections\nOrderedDict\n)RtR";
+}
+
+// What torch before 0.4 wrote of tensors that share a storage: the storage's part has a key of its
+// own, its bytes stand under the root's key.
+class LegacyViewsTest : public ::testing::Test {
+ protected:
+  static std::string Bytes(const std::string& view) {
+    const std::vector<float> stored = {0, 1, 2, 3, 4, 5, 6, 7};
+    return "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + "\x80\x02M\xe9\x03."s +
+           "\x80\x02}" + Text("little_endian") + "\x88s." + "\x80\x02}(" +
+           Vector("whole", Storage("FloatStorage", "9", 8, "N"), 0, 8) +
+           Vector("part", Storage("FloatStorage", "9", 8, view), 1, 2) + "u." + "\x80\x02]" +
+           Text("9") + "a." + Little(8, 8) +
+           std::string(reinterpret_cast<const char*>(stored.data()), 32);
+  }
+};
+
+TEST_F(LegacyViewsTest, BeginWhereTheySay) {
+  const std::string bytes = Bytes(Text("10") + "K\4K\3\x87");
+  ASSERT_OK_AND_ASSIGN(const auto file, TensorFile::Parse(bytes, "x"));
+  EXPECT_THAT(Numbers(file->tensors().at("whole")), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_THAT(Numbers(file->tensors().at("part")), ElementsAre(5, 6));
+}
+
+TEST_F(LegacyViewsTest, OutsideOfTheirRoot_AreRefused) {
+  EXPECT_THAT(TensorFile::Parse(Bytes(Text("10") + "K\7K\1\x87"), "x"),
+              StatusIs(kDataLoss, HasSubstr("reaches outside its storage of 8 elements")));
+  for (const std::string& view :
+       {Text("10") + "K\x09K\1\x87", Text("10") + "J\xff\xff\xff\xffK\1\x87", "K\1"s}) {
+    EXPECT_THAT(TensorFile::Parse(Bytes(view), "x"),
+                StatusIs(kDataLoss, HasSubstr("a view of a storage that says no place")));
+  }
+}
+
+// A checkpoint of more than 4 GB, most of it a hole: sizes and places need 64 bits.
+TEST(TensorFileTest, MoreThan4GB) {
+  constexpr uint32_t kElements = (1u << 30) + 4;
+  const std::string pickle =
+      "\x80\x02}(" + Vector("tail", Storage("FloatStorage", "0", kElements), kElements - 2, 2) +
+      Vector("after", Storage("FloatStorage", "1", 2), 0, 2) + "u.";
+  const auto local = [](const std::string& name) {
+    return "PK\3\4" + std::string(22, '\0') + Little(name.size(), 2) + Little(0, 2) + name;
+  };
+  const auto entry = [](const std::string& name, uint64_t size, uint64_t at, std::string extra) {
+    if (!extra.empty()) extra = Little(1, 2) + Little(extra.size(), 2) + extra;
+    return "PK\1\2" + std::string(16, '\0') + Little(size, 4) + Little(size, 4) +
+           Little(name.size(), 2) + Little(extra.size(), 2) + std::string(10, '\0') +
+           Little(at, 4) + name + extra;
+  };
+  const std::string first = local("m/data.pkl") + pickle + local("m/data/0");
+  const uint64_t big = first.size(), size = uint64_t{4} * kElements;
+  const std::vector<float> two = {1.5, -2};
+  const std::string numbers(reinterpret_cast<const char*>(two.data()), 8);
+  const uint64_t second = big + size;
+  std::string rest = local("m/data/1") + numbers;
+  const uint64_t directory = second + rest.size();
+  const uint64_t big_header = big - local("m/data/0").size();
+  const std::string entries =
+      entry("m/data.pkl", pickle.size(), 0, "") +
+      entry("m/data/0", 0xffffffff, big_header, Little(size, 8) + Little(size, 8)) +
+      entry("m/data/1", numbers.size(), 0xffffffff, Little(second, 8));
+  const uint64_t end = directory + entries.size();
+  rest += entries + "PK\6\6" + Little(44, 8) + std::string(12, '\0') + Little(3, 8) + Little(3, 8) +
+          Little(entries.size(), 8) + Little(directory, 8) + "PK\6\7" + Little(0, 4) +
+          Little(end, 8) + Little(1, 4) + "PK\5\6" + std::string(4, '\0') + Little(0xffff, 2) +
+          Little(0xffff, 2) + Little(0xffffffff, 4) + Little(0xffffffff, 4) + Little(0, 2);
+  const ScopedDir dir;
+  {
+    std::ofstream file(dir.File("big.ckpt"), std::ios::binary);
+    file << first;
+    file.seekp(static_cast<std::streamoff>(second - numbers.size()));
+    file << numbers << rest;
+    ASSERT_TRUE(file.good());
+  }
+  ASSERT_OK_AND_ASSIGN(const auto file, TensorFile::Open(dir.File("big.ckpt")));
+  EXPECT_THAT(Numbers(file->tensors().at("tail")), ElementsAre(1.5, -2));
+  EXPECT_THAT(Numbers(file->tensors().at("after")), ElementsAre(1.5, -2));
+  EXPECT_EQ(file->mapped().size(), second + rest.size());
+}
+
+// torch.save(model) instead of torch.save(model.state_dict()).
+TEST(TensorFileTest, WholeModel_IsNamed) {
+  StoredZipWriter zip;
+  zip.Add("m/data.pkl",
+          "\x80\x02"
+          "cmine.nets\nUNet\n)\x81}b.");
+  EXPECT_THAT(TensorFile::Parse(zip.Finish(), "x"),
+              StatusIs(kInvalid, HasSubstr("it holds an object of the class mine.nets.UNet")));
+}
+
 struct BadFile {
   std::string name;
   std::string message;
@@ -247,9 +354,11 @@ TEST(TensorFileTest, WhatIsNoWeights_IsSaid) {
   EXPECT_THAT(TensorFile::Open(dir.File("none.ckpt")),
               StatusIs(absl::StatusCode::kNotFound, HasSubstr("none.ckpt")));
   EXPECT_THAT(TensorFile::Open(dir.path()), StatusIs(kInvalid, HasSubstr("is not a file")));
+  ASSERT_EQ(mkfifo(dir.File("pipe").c_str(), 0600), 0);
+  EXPECT_THAT(TensorFile::Open(dir.File("pipe")), StatusIs(kInvalid, HasSubstr("is not a file")))
+      << "without waiting for who writes into it";
 }
 
-// Many tensors over one small storage, each of which has to be copied.
 // A safetensors file begins with the length of its header, which may look like another format's
 // sign (0x80: a pickle; "\x1f\x8b": gzip).
 TEST(TensorFileTest, SafetensorsWithAnyHeaderLength_IsOne) {
@@ -267,6 +376,7 @@ TEST(TensorFileTest, SafetensorsWithAnyHeaderLength_IsOne) {
   }
 }
 
+// Many tensors over one small storage, each of which has to be copied.
 TEST(TensorFileTest, OverlappingTensors_MakeNoMemory) {
   std::string pickle = "\x80\x02}("s;
   for (int i = 0; i < 200; ++i) {

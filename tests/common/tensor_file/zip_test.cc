@@ -85,6 +85,46 @@ TEST(ZipTest, Zip64) {
               StatusIs(kDataLoss, HasSubstr("does not end where the end record starts")));
 }
 
+// What members of 4 GB and more have: saturated fields in the directory, the values beside them.
+TEST(ZipTest, Zip64Fields) {
+  const auto number = [](uint64_t value, int size) {
+    std::string bytes(static_cast<size_t>(size), '\0');
+    Set(&bytes, 0, value, size);
+    return bytes;
+  };
+  const auto field = [&](const std::string& values) {
+    return number(1, 2) + number(values.size(), 2) + values;
+  };
+  // TwoMembers() with `extra` behind the first name, whose sizes and place are saturated.
+  const auto with = [&](const std::string& extra) {
+    std::string bytes = TwoMembers();
+    const size_t directory = Directory(bytes);
+    Set(&bytes, directory + 20, 0xffffffff, 4);
+    Set(&bytes, directory + 24, 0xffffffff, 4);
+    Set(&bytes, directory + 42, 0xffffffff, 4);
+    Set(&bytes, directory + 30, extra.size(), 2);
+    bytes.insert(directory + 46 + 3, extra);
+    Set(&bytes, bytes.size() - 10, bytes.size() - 22 - directory, 4);
+    return bytes;
+  };
+  const std::string five = number(5, 8), zero = number(0, 8);
+  const std::string other = number(0x4246, 2) + number(2, 2) + "ZZ";
+  ASSERT_OK_AND_ASSIGN(const auto members, ReadStoredZip(with(other + field(five + five + zero))));
+  EXPECT_EQ(members.at("a/x"), "hello");
+  struct Case {
+    std::string extra, message;
+  };
+  for (const Case& c :
+       {Case{field(five + five), "without a zip64 field"}, Case{other, "without a zip64 field"},
+        Case{field(five + five + zero) + field(five), "two zip64 fields"},
+        Case{number(1, 2) + number(99, 2) + five, "an extra field goes beyond its header"},
+        Case{field(five + number(6, 8) + zero), "a stored member with two sizes"},
+        Case{field(number(~uint64_t{0}, 8) + number(~uint64_t{0}, 8) + zero), "goes beyond"},
+        Case{field(five + five + number(~uint64_t{0}, 8)), "points to no local header"}}) {
+    EXPECT_THAT(ReadStoredZip(with(c.extra)), StatusIs(kDataLoss, HasSubstr(c.message)));
+  }
+}
+
 struct BadZip {
   std::string name;
   std::function<void(std::string*, size_t)> change;  // the bytes, and where the directory starts
