@@ -77,13 +77,15 @@ Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& o
   // A folder's own were compared before its weights were.
   if (problems->size() == before && (checkpoint.single_file || !options.vae_path.empty()))
     checkpoint_internal::CheckConfigs(checkpoint, problems);
-  if (problems->size() == before && options.image_size > 0 &&
-      options.image_size % checkpoint.vae.Factor() != 0) {
-    problems->push_back(fmt::format("an image size of {} pixels is no multiple of {}",
-                                    options.image_size, checkpoint.vae.Factor()));
+  if (problems->size() == before) {
+    const int64_t factor = checkpoint.vae.Factor();
+    if (options.image_size % factor != 0) {
+      problems->push_back(fmt::format("an image size of {} pixels is no multiple of {}",
+                                      options.image_size, factor));
+    }
+    checkpoint.unet.sample_size = checkpoint.image_size / factor;
+    checkpoint.scheduler.v_prediction = checkpoint.v_prediction;
   }
-  checkpoint.unet.sample_size = checkpoint.image_size / checkpoint.vae.Factor();
-  checkpoint.scheduler.v_prediction = checkpoint.v_prediction;
   std::sort(checkpoint.files.begin(), checkpoint.files.end(),
             [](const auto& a, const auto& b) { return a.name < b.name; });
   return checkpoint;
@@ -91,6 +93,7 @@ Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& o
 
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path,
                                           const CheckpointOptions& options) {
+  RETURN_IF_ERROR(Resolve(path, options));
   Problems problems;
   Checkpoint checkpoint = InspectCheckpoint(path, options, &problems);
   if (problems.empty()) return checkpoint;
@@ -206,7 +209,7 @@ void Decide(const CheckpointOptions& options, const ModelHints& hints, Checkpoin
         "most SD 2.x models predict velocity, and nothing in the file says what this one does";
     c->notes.push_back(
         "it is a guess that the model predicts velocity: a single SD 2.x file does not say. If its "
-        "pictures are noise, say that it predicts noise, or put its .yaml beside it");
+        "pictures are noise, set the prediction to epsilon, or put its .yaml beside it");
   } else {
     c->prediction_reason =
         fmt::format("{} models predict noise unless their files say otherwise", NameOf(c->family));

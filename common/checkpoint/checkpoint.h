@@ -108,7 +108,8 @@ struct Checkpoint {
 Checkpoint InspectCheckpoint(const std::string& path, const CheckpointOptions& options,
                              std::vector<std::string>* problems);
 
-/// The same; InvalidArgument with all problems.
+/// The same; NotFound when there is no such model (another machine may have it), else
+/// InvalidArgument with all problems.
 absl::StatusOr<Checkpoint> OpenCheckpoint(const std::string& path,
                                           const CheckpointOptions& options);
 

@@ -117,8 +117,8 @@ std::string SummariseKeys(const std::vector<std::string>& keys) {
   std::vector<std::string> texts;
   for (const auto& [count, prefix] : sorted) {
     if (texts.size() == kShownPrefixes) break;
-    texts.push_back(prefix.back() == '.' ? fmt::format("{} below '{}'", count, prefix)
-                                         : fmt::format("'{}'", prefix));
+    texts.push_back(prefix.ends_with('.') ? fmt::format("{} below '{}'", count, prefix)
+                                          : fmt::format("'{}'", prefix));
   }
   std::string text = fmt::format("{}", fmt::join(texts, ", "));
   if (sorted.size() > texts.size())

@@ -67,6 +67,14 @@ class Original:
                 self.add(prefix + old + key[len(new):], part, key, tensor)
 
 
+def count(state, pattern):
+    """How many numbers from 0 on give a key that begins with `pattern`."""
+    n = 0
+    while any(key.startswith(pattern.format(n)) for key in state):
+        n += 1
+    return n
+
+
 UNET_RESNET = [("norm1", "in_layers.0"), ("conv1", "in_layers.2"), ("time_emb_proj", "emb_layers.1"),
                ("norm2", "out_layers.0"), ("conv2", "out_layers.3"), ("conv_shortcut", "skip_connection")]
 VAE_RESNET = [("norm1", "norm1"), ("conv1", "conv1"), ("norm2", "norm2"), ("conv2", "conv2"),
@@ -89,24 +97,25 @@ def original_unet(out, state):
                                ("add_embedding.linear_1", "label_emb.0.0"), ("add_embedding.linear_2", "label_emb.0.2"),
                                ("conv_in", "input_blocks.0.0"), ("conv_norm_out", "out.0"), ("conv_out", "out.2")],
                prefix)
-    n = 0
-    for level in range(3):
-        for i in range(2):
+    n, levels = 0, count(state, "down_blocks.{}.")
+    for level in range(levels):
+        for i in range(count(state, f"down_blocks.{level}.resnets.{{}}.")):
             n += 1
             resnet(f"down_blocks.{level}.resnets.{i}", f"input_blocks.{n}.0")
             attention(f"down_blocks.{level}.attentions.{i}", f"input_blocks.{n}.1")
-        if level < 2:
+        if level < levels - 1:
             n += 1
             out.layers(state, "unet", [(f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{n}.0.op")], prefix)
     resnet("mid_block.resnets.0", "middle_block.0")
     attention("mid_block.attentions.0", "middle_block.1")
     resnet("mid_block.resnets.1", "middle_block.2")
     n = 0
-    for level in range(3):
-        for i in range(3):
+    for level in range(levels):
+        layers = count(state, f"up_blocks.{level}.resnets.{{}}.")
+        for i in range(layers):
             resnet(f"up_blocks.{level}.resnets.{i}", f"output_blocks.{n}.0")
             attention(f"up_blocks.{level}.attentions.{i}", f"output_blocks.{n}.1")
-            if i == 2 and level < 2:
+            if i == layers - 1 and level < levels - 1:
                 place = 2 if has(f"up_blocks.{level}.attentions.") else 1
                 out.layers(state, "unet",
                            [(f"up_blocks.{level}.upsamplers.0.conv", f"output_blocks.{n}.{place}.conv")], prefix)

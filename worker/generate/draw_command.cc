@@ -68,7 +68,9 @@ int RunDrawCommand(int argc, const char* const* argv) {
   Arguments arguments;
   CLI::App app("Draws the prompts of a file, with or without a learned word.",
                "neolog-worker draw");
-  app.add_option("--model", arguments.model, "A diffusers folder")->required()->type_name("PATH");
+  app.add_option("--model", arguments.model, "A diffusers folder or a single file")
+      ->required()
+      ->type_name("PATH");
   app.add_option("--prompts-file", arguments.prompts_file, "Prompts, one a line")
       ->required()
       ->type_name("FILE");

@@ -82,7 +82,9 @@ int RunReplayCommand(int argc, const char* const* argv) {
       "Runs one recorded piece of numerical work with every random number injected, and writes "
       "what it computed.",
       "neolog-worker replay");
-  app.add_option("--model", arguments.model, "A diffusers folder")->required()->type_name("PATH");
+  app.add_option("--model", arguments.model, "A diffusers folder or a single file")
+      ->required()
+      ->type_name("PATH");
   app.add_option("--in", arguments.in, "The case, a safetensors file")
       ->required()
       ->type_name("FILE");

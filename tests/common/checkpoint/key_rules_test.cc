@@ -114,6 +114,7 @@ TEST(RenameAll, FusedWeightThatCannotBeCut_IsRefused) {
 
 TEST(SummariseKeys, CountsByPrefix) {
   EXPECT_EQ(SummariseKeys({"a.b.c", "a.b.d", "e.f", "g"}), "2 below 'a.b.', 'e.f', 'g'");
+  EXPECT_EQ(SummariseKeys({""}), "''");
 }
 
 }  // namespace

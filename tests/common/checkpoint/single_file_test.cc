@@ -361,12 +361,11 @@ TEST(SingleFileSizes, ThatNoPublishedModelHas_AreRefused) {
 }
 
 TEST(Path, OfNothing_SaysWhatIsExpected) {
-  EXPECT_THAT(
-      OpenCheckpoint("/nowhere/model", {}),
-      StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("expected a diffusers folder")));
+  EXPECT_THAT(OpenCheckpoint("/nowhere/model", {}),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("expected a diffusers folder")));
   const ScopedDir dir;
   EXPECT_THAT(OpenCheckpoint("me/tiny", {.hub_cache = dir.path()}),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("hf download me/tiny")));
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("hf download me/tiny")));
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ v1::RunSpec MakeSpec(const std::string& name, uint32_t steps, uint32_t workers) 
   spec.set_name(name);
   spec.mutable_model()->set_path("/models/tiny");
   spec.mutable_model()->set_precision("fp32");
+  spec.mutable_model()->set_prediction("model");
   spec.mutable_model()->set_fingerprint(std::string(64, 'a'));
   spec.mutable_model()->add_text_widths(4);
   v1::WordSpec& word = *spec.add_word();

@@ -236,8 +236,8 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 INSTANTIATE_TEST_SUITE_P(
     Folders, BadModel,
     ::testing::Values(
-        BadCase{"no_folder", [](const Folder& f) { fs::remove_all(f.path()); }, kInvalid,
-                "there is no model '"},
+        BadCase{"no_folder", [](const Folder& f) { fs::remove_all(f.path()); },
+                absl::StatusCode::kNotFound, "there is no model '"},
         BadCase{"a_file",
                 [](const Folder& f) {
                   fs::remove_all(f.path());
@@ -318,7 +318,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& info) { return std::string(info.param.name); });
 
 // SD 2 and SDXL: tests/worker/replay/single_file_test.cc.
-TEST(LoadModel, SingleFileOfSd1_GivesTheFoldersBits) {
+TEST(LoadModel, SingleFileOfSd1_IsTheFoldersModel) {
   const ScopedDir dir;
   auto weights = testing::NarrowModel(ModelFamily::kSd1);
   for (auto& [part, tensors] : weights) {
@@ -334,11 +334,21 @@ TEST(LoadModel, SingleFileOfSd1_GivesTheFoldersBits) {
   for (const Precision precision : {Precision::kFloat32, Precision::kBFloat16}) {
     const ModelOptions options{.precision = precision};
     const auto folder = Fingerprint(*LoadOrDie(dir.File("folder"), options));
-    for (const at::Tensor& tensor : folder) EXPECT_TRUE(tensor.isfinite().all().item<bool>());
+    for (const at::Tensor& tensor : folder)
+      EXPECT_TRUE(tensor.isfinite().all().item<bool>()) << tensor.sizes();
     for (const char* name : {"m.safetensors", "new.ckpt", "old.ckpt"}) {
       const auto file = Fingerprint(*LoadOrDie(dir.File(name), options));
-      for (size_t i = 0; i < folder.size(); ++i)
-        EXPECT_TRUE(file[i].equal(folder[i])) << name << " " << i;
+      for (size_t i = 0; i < folder.size(); ++i) {
+        // In fp32 the weights stay where they lie in the file, here at no multiple of 16 bytes, and
+        // MKL then adds in another order (see LoadModel): a few roundings of 6e-8.
+        if (name == std::string("m.safetensors") && precision == Precision::kFloat32) {
+          EXPECT_LE((file[i] - folder[i]).abs().max().item<float>(),
+                    1e-5 * folder[i].abs().max().item<float>())
+              << i;
+        } else {
+          EXPECT_TRUE(file[i].equal(folder[i])) << name << " " << i;
+        }
+      }
     }
   }
 }
