@@ -256,6 +256,29 @@ bool IsBlackColumn(const Image& image, int x) {
   return true;
 }
 
+/// The picture without its black border, as programs for pictures leave one: rows and columns at
+/// the edges without a pixel that has red, green and blue.
+Image WithoutBorder(const Image& image) {
+  int left = image.width, right = 0, top = image.height, bottom = 0;
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      const char* pixel = &image.rgb[(static_cast<size_t>(y) * image.width + x) * 3];
+      if (pixel[0] == 0 || pixel[1] == 0 || pixel[2] == 0) continue;
+      left = std::min(left, x);
+      right = std::max(right, x + 1);
+      top = std::min(top, y);
+      bottom = std::max(bottom, y + 1);
+    }
+  }
+  if (left >= right) return image;
+  Image inner{right - left, bottom - top, ""};
+  for (int y = top; y < bottom; ++y) {
+    inner.rgb += image.rgb.substr((static_cast<size_t>(y) * image.width + left) * 3,
+                                  static_cast<size_t>(inner.width) * 3);
+  }
+  return inner;
+}
+
 /// The low halves of the columns [left, right), row by row, without the whitening.
 std::string TakeBlock(const Image& image, int left, int right) {
   Whitening whitening;
@@ -333,7 +356,8 @@ absl::StatusOr<Embedding> ReadCarrier(std::string_view bytes) {
     return FromJson(*json);
   }
   ASSIGN_OR_RETURN(const Image image, DecodePng(bytes, "picture", kMaxPixels));
-  const std::optional<std::string> json = FromPixels(image);
+  std::optional<std::string> json = FromPixels(image);
+  if (!json) json = FromPixels(WithoutBorder(image));
   if (!json) {
     return InvalidArgument(
         "it is just a picture: it has an embedding neither in its text nor in its pixels");

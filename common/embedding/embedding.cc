@@ -99,8 +99,8 @@ absl::Status CheckTexts(const Embedding& embedding) {
   for (const std::string& text : {embedding.name, embedding.checkpoint_hash.value_or(""),
                                   embedding.checkpoint_name.value_or("")}) {
     if (!IsValidUtf8(text))
-      return InvalidArgument(fmt::format("the embedding's name or checkpoint '{}' is not UTF-8",
-                                         ReplaceInvalidUtf8(text)));
+      return InvalidArgument(
+          fmt::format("the embedding's name or checkpoint '{}' is not UTF-8", Shown(text)));
   }
   return absl::OkStatus();
 }
@@ -113,7 +113,7 @@ absl::Status CheckKey(const Embedding& embedding, EmbeddingFormat format) {
     return absl::OkStatus();
   return InvalidArgument(fmt::format(
       "the word '{}' means something else as the name of a tensor: write it under another name",
-      embedding.name));
+      Shown(embedding.name)));
 }
 
 std::string Families(const std::vector<int64_t>& widths) {
@@ -160,7 +160,7 @@ absl::StatusOr<EmbeddingContainer> ContainerOf(std::string_view file_name) {
 absl::StatusOr<std::string> WriteEmbedding(const Embedding& embedding, EmbeddingFormat format,
                                            const WriteOptions& options) {
   RETURN_IF_ERROR(CheckTexts(embedding));
-  const std::string context = fmt::format("writing the embedding '{}'", embedding.name);
+  const std::string context = fmt::format("writing the embedding '{}'", Shown(embedding.name));
   std::string problem = ProblemWith(embedding);
   if (problem.empty()) problem = FormatProblem(format, embedding.blocks.size());
   if (problem.empty()) problem = ToStd(CheckFinite(embedding).message());

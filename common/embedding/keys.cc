@@ -101,6 +101,14 @@ bool KeyIsWord(std::string_view key) {
   return FormatOfKey(key) == EmbeddingFormat::kDiffusers && key != kA1111Slot;
 }
 
+std::string Shown(std::string_view text) {
+  std::string shown = ReplaceInvalidUtf8(text.substr(0, 100));
+  for (char& c : shown) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return shown;
+}
+
 std::string KnownMisfit(const std::vector<std::string>& keys) {
   for (const Misfit& misfit : kMisfits) {
     // A file with one tensor may have any word for its key.
@@ -108,8 +116,7 @@ std::string KnownMisfit(const std::vector<std::string>& keys) {
     const auto found = std::find_if(keys.begin(), keys.end(),
                                     [&](const std::string& key) { return Fits(misfit, key); });
     if (found != keys.end()) {
-      return fmt::format("it is {} (it holds '{}')", misfit.what,
-                         ReplaceInvalidUtf8(found->substr(0, 100)));
+      return fmt::format("it is {} (it holds '{}')", misfit.what, Shown(*found));
     }
   }
   return "";

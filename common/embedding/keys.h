@@ -28,6 +28,10 @@ std::vector<std::string> KeysFor(const Embedding& embedding, EmbeddingFormat for
 EmbeddingFormat FormatOfKey(std::string_view key);
 bool KeyIsWord(std::string_view key);
 
+/// A text out of a file as it may stand in a message or on a terminal: one line of valid UTF-8, at
+/// most 100 bytes.
+std::string Shown(std::string_view text);
+
 /// What a file with these tensors is, when it is something known that is no embedding of one word
 /// for CLIP's encoders ("it is a LoRA ..."); empty when nothing is known about them.
 std::string KnownMisfit(const std::vector<std::string>& keys);

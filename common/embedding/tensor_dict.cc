@@ -7,18 +7,17 @@
 #include "common/embedding/keys.h"
 #include "common/tensor_file/half.h"
 #include "common/tensor_file/safetensors.h"
-#include "common/text/unicode.h"
 
 namespace neolog {
 namespace {
 
 constexpr size_t kShownBytes = 100;
 
-std::string Shown(const std::vector<std::string>& keys) {
+std::string List(const std::vector<std::string>& keys) {
   std::string names;
   for (const std::string& key : keys) {
     if (names.size() > kShownBytes) return names + ", ...";
-    names += (names.empty() ? "" : ", ") + ReplaceInvalidUtf8(key.substr(0, kShownBytes));
+    names += (names.empty() ? "" : ", ") + Shown(key);
   }
   return names;
 }
@@ -49,7 +48,7 @@ absl::StatusOr<Embedding> TwoEncoders(const NamedTensor& clip_l, const NamedTens
 }  // namespace
 
 absl::StatusOr<EmbeddingBlock> BlockOfTensor(const NamedTensor& tensor, int64_t* vectors) {
-  const std::string shown = ReplaceInvalidUtf8(tensor.key.substr(0, kShownBytes));
+  const std::string shown = Shown(tensor.key);
   if (tensor.shape.empty() || tensor.shape.size() > 2) {
     return InvalidArgument(
         fmt::format("the tensor '{}' has {} dimensions: expected two, [vectors, "
@@ -76,7 +75,7 @@ absl::StatusOr<Embedding> EmbeddingOfTensors(const std::vector<NamedTensor>& ten
     return InvalidArgument(
         fmt::format("it holds {} tensors ({}), perhaps of several words: "
                     "expected one, the vectors of one word",
-                    keys.size(), Shown(keys)));
+                    keys.size(), List(keys)));
   }
   Embedding embedding;
   embedding.format = FormatOfKey(keys[0]);

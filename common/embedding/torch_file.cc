@@ -9,7 +9,6 @@
 #include "common/embedding/tensor_dict.h"
 #include "common/tensor_file/torch_file.h"
 #include "common/tensor_file/zip.h"
-#include "common/text/unicode.h"
 
 namespace neolog {
 namespace {
@@ -84,7 +83,7 @@ absl::StatusOr<std::vector<NamedTensor>> TensorsOf(const TorchFile& file,
   return InvalidArgument(
       fmt::format("{} has {} entries, not all of them tensors with a name ('{}' is none): expected "
                   "one, the vectors of one word",
-                  what, dict->items.size() / 2, ReplaceInvalidUtf8(others[0].substr(0, 100))));
+                  what, dict->items.size() / 2, Shown(others[0])));
 }
 
 std::optional<std::string> TextOf(const PickleValue& dict, std::string_view key) {

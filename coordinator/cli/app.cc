@@ -55,6 +55,9 @@ struct Parsed {
   ConfigOptions config;
   TokenizeOptions tokenize;
   ModelInfoOptions model;
+  EmbeddingInfoOptions embedding_info;
+  EmbeddingConvertOptions embedding_convert;
+  std::vector<std::string> embedding_files;
   std::string run;
   std::string key;
   std::string output = "table";
@@ -187,6 +190,40 @@ void AddClusterCommands(CLI::App& app, Parsed& p) {
   supervise->group("");
 }
 
+void AddEmbeddingCommands(CLI::App& app, Parsed& p) {
+  CLI::App* embedding = app.add_subcommand("embedding", "Show, convert or check embedding files");
+  embedding->fallthrough();
+  embedding->require_subcommand(1);
+  CLI::App* info =
+      AddCommand(*embedding, p, "info", "What an embedding file holds",
+                 [&p](Context& c) { return EmbeddingInfoCommand(c, p.embedding_info); });
+  info->add_option("FILE", p.embedding_info.file, "The embedding (.pt, .bin, .safetensors, .png)")
+      ->required();
+  info->add_flag("--json", p.embedding_info.json, "Print JSON");
+  info->add_option("--model", p.embedding_info.model,
+                   "Also show the nearest tokens of this model, a folder or a file");
+  CLI::App* convert = AddCommand(
+      *embedding, p, "convert", "Write an embedding in another format, every value bit for bit",
+      [&p](Context& c) { return EmbeddingConvertCommand(c, p.embedding_convert); },
+      "OUT's extension chooses the container, and without --format the format: .pt a1111, .png "
+      "png, .bin and\n"
+      ".safetensors diffusers; sdxl for rows of two text encoders.\n"
+      "Example: neolog embedding convert zesko.pt zesko.safetensors --format kohya");
+  convert->add_option("IN", p.embedding_convert.in, "The embedding to read")->required();
+  convert->add_option("OUT", p.embedding_convert.out, "The file to write")->required();
+  convert->add_option("--format", p.embedding_convert.format, "How to write it")
+      ->check(CLI::IsMember({"a1111", "png", "diffusers", "kohya", "sdxl", "onetrainer"}));
+  convert->add_option("--name", p.embedding_convert.name,
+                      "The word to store (default: the one in IN, else IN's file name)");
+  convert->add_option("--picture", p.embedding_convert.picture,
+                      "For png: the picture to carry the embedding, a PNG file");
+  convert->add_flag("--force", p.embedding_convert.force, "Replace OUT if it is there");
+  CLI::App* verify =
+      AddCommand(*embedding, p, "verify", "Read embedding files; exit code 2 if one is bad",
+                 [&p](Context& c) { return EmbeddingVerifyCommand(c, p.embedding_files); });
+  verify->add_option("FILE", p.embedding_files, "The embeddings")->required();
+}
+
 void AddOtherCommands(CLI::App& app, Parsed& p) {
   CLI::App* config = app.add_subcommand("config", "Check, explain or show run files");
   config->fallthrough();
@@ -264,6 +301,7 @@ void Build(CLI::App& app, Parsed& p) {
   app.add_flag("--version", p.show_version, "Print the version");
   AddRunCommands(app, p);
   AddClusterCommands(app, p);
+  AddEmbeddingCommands(app, p);
   AddOtherCommands(app, p);
 }
 
@@ -339,7 +377,9 @@ int RunApp(int argc, const char* const* argv, Context context) {
     const CLI::App* command = Innermost(&app);
     console.Print(command == &app
                       ? app.help()
-                      : command->help(command->get_parent() == &app ? "neolog" : "neolog config"));
+                      : command->help(command->get_parent() == &app
+                                          ? "neolog"
+                                          : "neolog " + command->get_parent()->get_name()));
     return kExitOk;
   } catch (const CLI::ParseError& error) {
     console.options().color_err =

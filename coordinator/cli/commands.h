@@ -115,6 +115,32 @@ struct ModelInfoOptions {
 };
 ExitCode ModelInfoCommand(Context& context, const ModelInfoOptions& options);
 
+/// `neolog embedding info`.
+struct EmbeddingInfoOptions {
+  std::string file;
+  bool json = false;
+  /// A model (as `neolog model info` takes it) whose nearest tokens are shown, or empty.
+  std::string model;
+};
+ExitCode EmbeddingInfoCommand(Context& context, const EmbeddingInfoOptions& options);
+
+/// `neolog embedding convert`.
+struct EmbeddingConvertOptions {
+  std::string in;
+  std::string out;
+  /// Empty: what OUT's extension asks for.
+  std::string format;
+  /// Empty: the one IN has, else its stem.
+  std::string name;
+  /// A PNG file to carry the rows, or empty.
+  std::string picture;
+  bool force = false;
+};
+ExitCode EmbeddingConvertCommand(Context& context, const EmbeddingConvertOptions& options);
+
+/// `neolog embedding verify`: reads every file; exit code 2 when one of them is bad.
+ExitCode EmbeddingVerifyCommand(Context& context, const std::vector<std::string>& files);
+
 /// `neolog version`.
 ExitCode VersionCommand(Context& context);
 

@@ -5,8 +5,6 @@
 #include <bit>
 #include <cstring>
 
-#include "common/embedding/embedding.h"
-
 namespace neolog::cli {
 namespace {
 
@@ -15,11 +13,22 @@ constexpr uint64_t kMaxFileBytes = 160 << 20;
 
 }  // namespace
 
+absl::StatusOr<Embedding> ReadEmbeddingFile(const std::string& path, FileSystem& fs) {
+  ASSIGN_OR_RETURN(const FileInfo info, fs.Stat(path));
+  if (info.size > kMaxFileBytes) {
+    return InvalidArgument(
+        fmt::format("'{}' has {} MB and is no embedding, which has a few: perhaps it is a "
+                    "checkpoint or a LoRA",
+                    path, info.size / 1'000'000));
+  }
+  ASSIGN_OR_RETURN(const std::string bytes, fs.Read(path, kMaxFileBytes));
+  return ReadEmbedding(bytes, path);
+}
+
 absl::StatusOr<std::string> ReadInitialRows(const std::string& path, uint32_t vectors,
                                             const std::vector<int64_t>& widths, FileSystem& fs) {
   static_assert(std::endian::native == std::endian::little);
-  ASSIGN_OR_RETURN(const std::string bytes, fs.Read(path, kMaxFileBytes));
-  ASSIGN_OR_RETURN(const Embedding embedding, ReadEmbedding(bytes, path));
+  ASSIGN_OR_RETURN(const Embedding embedding, ReadEmbeddingFile(path, fs));
   RETURN_IF_ERROR(CheckWidths(embedding, widths, path));
   if (embedding.vectors != vectors) {
     return InvalidArgument(

@@ -4,9 +4,14 @@
 #include <string>
 #include <vector>
 
+#include "common/embedding/embedding.h"
 #include "common/storage/file_system.h"
 
 namespace neolog::cli {
+
+/// An embedding file, as ReadEmbedding reads it. InvalidArgument also for files that are larger
+/// than any embedding.
+absl::StatusOr<Embedding> ReadEmbeddingFile(const std::string& path, FileSystem& fs);
 
 /// The rows of an embedding file as WordSpec.initial_rows holds them: for each of the
 /// model's text encoders, whose widths are `widths`, [vectors, width] float32, row-major,

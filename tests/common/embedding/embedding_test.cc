@@ -410,6 +410,24 @@ TEST(EmbeddingTest, Carrier_KeepsTheGivenPicture) {
               StatusIs(kInvalid, HasSubstr("cannot be decoded")));
 }
 
+TEST(EmbeddingTest, Carrier_WithABlackBorderIsRead) {
+  ASSERT_OK_AND_ASSIGN(const std::string bytes, WriteEmbedding(Example(), EmbeddingFormat::kPng));
+  ASSERT_OK_AND_ASSIGN(const Image canvas, DecodePng(bytes, "x", 1'000'000));
+  Image framed{canvas.width + 9, canvas.height + 7, ""};
+  const auto row = static_cast<size_t>(framed.width) * 3;
+  framed.rgb.assign(row * static_cast<size_t>(framed.height), '\0');
+  for (int y = 0; y < canvas.height; ++y) {
+    const auto width = static_cast<size_t>(canvas.width) * 3;
+    framed.rgb.replace(static_cast<size_t>(y + 2) * row + 4 * 3, width,
+                       canvas.rgb.substr(static_cast<size_t>(y) * width, width));
+  }
+  ASSERT_OK_AND_ASSIGN(const Embedding read, ReadEmbedding(EncodePng(framed, {}).value(), "w.png"));
+  ExpectSame(read, Example());
+  const Image black{30, 30, std::string(2700, '\0')};
+  EXPECT_THAT(ReadEmbedding(EncodePng(black, {}).value(), "w.png"),
+              StatusIs(kInvalid, HasSubstr("just a picture")));
+}
+
 TEST(EmbeddingTest, Formats) {
   EXPECT_EQ(ParseEmbeddingFormat("a1111").value(), EmbeddingFormat::kA1111);
   EXPECT_EQ(Extension(ParseEmbeddingFormat("diffusers").value()), ".safetensors");
