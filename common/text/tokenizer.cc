@@ -60,6 +60,15 @@ std::string Tokenizer::Normalize(std::string_view text) {
   return LowerCase(spaced);
 }
 
+std::vector<std::string> Tokenizer::TokenTexts() const {
+  std::vector<std::string> texts(static_cast<size_t>(vocabulary_size_));
+  for (const auto& [text, id] : bpe_.vocabulary()) texts[static_cast<size_t>(id)] = text;
+  for (const auto* added : {&raw_, &normalized_}) {
+    for (const AddedToken& token : *added) texts[static_cast<size_t>(token.id)] = token.content;
+  }
+  return texts;
+}
+
 std::optional<int64_t> Tokenizer::FindToken(std::string_view token) const {
   for (const auto* added : {&raw_, &normalized_}) {
     for (const AddedToken& candidate : *added) {

@@ -76,6 +76,8 @@ class Tokenizer {
   /// The id of a token by its text in the vocabulary or among the added tokens, "cat</w>" or
   /// "<|endoftext|>".
   std::optional<int64_t> FindToken(std::string_view token) const;
+  /// Every token's text, as FindToken takes it, by id; empty where an id has none.
+  std::vector<std::string> TokenTexts() const;
 
  private:
   struct AddedToken {

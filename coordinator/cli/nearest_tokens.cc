@@ -4,18 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/tokenizers.h"
 #include "common/tensor_file/half.h"
-#include "common/tensor_file/safetensors.h"
 
 namespace neolog::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr char kTable[] = "text_model.embeddings.token_embedding.weight";
 
@@ -25,41 +21,16 @@ struct Table {
   std::vector<float> values;
 };
 
-/// The token embeddings of a text encoder, from whichever of its weight files has them.
-absl::StatusOr<Table> ReadTable(const fs::path& folder) {
-  std::error_code error;
-  std::vector<fs::path> files;
-  for (const auto& entry : fs::directory_iterator(folder, error)) {
-    if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
-  }
-  std::sort(files.begin(), files.end());
-  for (const fs::path& path : files) {
-    ASSIGN_OR_RETURN(const auto file, SafetensorsFile::Open(path.string()));
-    const auto found = file->tensors().find(kTable);
-    if (found == file->tensors().end() || found->second.shape.size() != 2) continue;
-    Table table;
-    table.width = found->second.shape[1];
-    ASSIGN_OR_RETURN_WITH(table.values, ToFloat32(found->second), path.string());
-    return table;
-  }
-  return NotFound(
-      fmt::format("'{}' has no .safetensors file with '{}'; expected the text encoder of a "
-                  "diffusers folder",
-                  folder.string(), kTable));
-}
-
-/// Token texts by id.
-absl::StatusOr<std::vector<std::string>> ReadVocabulary(const fs::path& path) {
-  std::ifstream file(path);
-  if (!file) return NotFound(fmt::format("'{}' is missing", path.string()));
-  const auto json = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) return DataLoss(fmt::format("'{}' is no JSON object", path.string()));
-  std::vector<std::string> tokens(json.size());
-  for (const auto& [token, id] : json.items()) {
-    if (id.is_number_unsigned() && id.get<uint64_t>() < tokens.size())
-      tokens[id.get<uint64_t>()] = token;
-  }
-  return tokens;
+/// The token embeddings of a text encoder.
+absl::StatusOr<Table> ReadTable(const CheckpointPart& encoder) {
+  const auto found = encoder.weights.find(kTable);
+  if (found == encoder.weights.end())
+    return NotFound(fmt::format("the model's {} has no '{}'", encoder.name, kTable));
+  Table table;
+  table.width = found->second.view.shape[1];
+  ASSIGN_OR_RETURN_WITH(table.values, ToFloat32(found->second.view),
+                        fmt::format("'{}' of {}", kTable, encoder.name));
+  return table;
 }
 
 double Dot(const float* a, const float* b, int64_t width) {
@@ -92,23 +63,18 @@ std::vector<NearToken> Nearest(const float* vector, const Table& table,
 }  // namespace
 
 absl::StatusOr<std::vector<std::vector<std::vector<NearToken>>>> NearestTokens(
-    const Embedding& embedding, const std::string& folder, size_t count,
+    const Embedding& embedding, const std::string& model, size_t count,
     const std::string& file_name) {
-  const fs::path root(folder);
-  std::error_code error;
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(model, {}));
+  ASSIGN_OR_RETURN(const auto tokenizers, LoadTokenizers(checkpoint));
   std::vector<Table> tables;
   std::vector<int64_t> widths;
   std::vector<std::vector<std::string>> vocabularies;
-  for (const char* suffix : {"", "_2"}) {
-    const fs::path encoder = root / (std::string("text_encoder") + suffix);
-    if (*suffix != '\0' && !fs::exists(encoder, error)) continue;
-    ASSIGN_OR_RETURN(Table table, ReadTable(encoder));
+  for (size_t i = 0; i < checkpoint.text_encoders.size(); ++i) {
+    ASSIGN_OR_RETURN(Table table, ReadTable(checkpoint.text_encoders[i]));
     widths.push_back(table.width);
     tables.push_back(std::move(table));
-    const std::string tokenizer = std::string("tokenizer") + suffix;
-    ASSIGN_OR_RETURN(std::vector<std::string> tokens,
-                     ReadVocabulary(root / tokenizer / "vocab.json"));
-    vocabularies.push_back(std::move(tokens));
+    vocabularies.push_back(tokenizers[i]->TokenTexts());
   }
   RETURN_IF_ERROR(CheckWidths(embedding, widths, file_name));
   std::vector<std::vector<std::vector<NearToken>>> nearest;

@@ -18,11 +18,11 @@ struct NearToken {
 };
 
 /// For each block and each of its vectors the `count` tokens whose own vectors point most nearly
-/// the same way, the nearest first; of equal ones the lower id. `folder` is a diffusers folder: the
-/// blocks are compared with text_encoder and text_encoder_2. InvalidArgument when the widths are
-/// not the model's; NotFound and DataLoss name the file.
+/// the same way, the nearest first; of equal ones the lower id. `model` is anything OpenCheckpoint
+/// takes: the blocks are compared with its text encoders' tables. InvalidArgument when the widths
+/// are not the model's; other errors as OpenCheckpoint's.
 absl::StatusOr<std::vector<std::vector<std::vector<NearToken>>>> NearestTokens(
-    const Embedding& embedding, const std::string& folder, size_t count,
+    const Embedding& embedding, const std::string& model, size_t count,
     const std::string& file_name);
 
 }  // namespace neolog::cli
