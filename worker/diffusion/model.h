@@ -109,10 +109,10 @@ class Model {
 
 /// Loads any model that OpenCheckpoint opens. NotFound when there is none; InvalidArgument names
 /// file and key and, for damage, the byte offset. Weights that need no cast stay pages of their
-/// files. A weight that is cast or moved is refused by name when it holds NaN or a number that the
-/// type cannot hold; the others are not read at all before they are used. One file gives one set of
-/// bits; the same weights in another file may differ in fp32's last bits, where they lie at another
-/// distance from a multiple of 16 bytes (MKL adds in another order then).
+/// files, except those that lie at no multiple of 16 bytes there. A weight that is cast or moved is
+/// refused by name when it holds NaN or a number that the type cannot hold; the others are not read
+/// at all before they are used. The same weights give the same bits from whatever container they
+/// come.
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
                                                  const ModelOptions& options);
 /// The same of a model that is open; `options.checkpoint` is not looked at.

@@ -17,6 +17,9 @@ namespace neolog::torch_support {
 namespace {
 
 constexpr size_t kShownErrors = 10;
+// MKL's matrix products round differently where a weight's address is no multiple of 16 (measured):
+// bits must not depend on where a container put it.
+constexpr uintptr_t kAlignment = 16;
 
 std::string ShapeText(at::IntArrayRef shape) {
   return fmt::format("[{}]", fmt::join(shape.begin(), shape.end(), ", "));
@@ -147,7 +150,12 @@ WeightReader WeightReader::As(at::ScalarType dtype) const {
 at::Tensor WeightReader::Get(std::string_view name, at::IntArrayRef shape) const {
   const at::Tensor tensor = weights_->Take(Key(name), shape);
   if (!tensor.defined()) return tensor;
-  if (tensor.scalar_type() == dtype_ && tensor.device() == device_) return tensor;
+  if (tensor.scalar_type() == dtype_ && tensor.device() == device_) {
+    if (reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % kAlignment == 0) return tensor;
+    at::Tensor moved = tensor.clone();
+    weights_->Release(tensor);
+    return moved;
+  }
   if (const auto view = ViewOf(tensor); view.ok()) {
     const auto type = TensorTypeOf(dtype_);
     if (const auto problem = NotFinite(*view, type.ok() ? *type : view->type))

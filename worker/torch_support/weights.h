@@ -76,7 +76,8 @@ class WeightReader {
   /// The same place, other type.
   WeightReader As(at::ScalarType dtype) const;
 
-  /// The weight `name` here. Already of the right type and on the right device: without a copy, and
+  /// The weight `name` here. Already of the right type and on the right device: without a copy
+  /// (unless it lies at no multiple of 16 bytes: bits must not depend on its place in a file), and
   /// without a look at its numbers (a run that meets a NaN stops by itself, and reading all of a
   /// mapped model would cost more than starting with it). A weight that is cast or moved is
   /// checked: NaN, infinity or a number that the type cannot hold is an error for Finish. Undefined
