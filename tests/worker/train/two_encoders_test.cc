@@ -140,7 +140,8 @@ TEST_F(TwoEncodersTest, ChunkedPrompts_LearnBothEncoders_AndKeepTheirBits) {
 // states of both encoders but not it.
 TEST_F(TwoEncodersTest, PooledText_IsTheFirstChunks_AndIsNotWeighed) {
   ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
-  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers,
+                       LoadTokenizers(OpenCheckpoint(Model(), {}).value()));
   const PromptRules rules{LongPrompts::kChunk, Emphasis::kA1111};
   const auto encode = [&](const char* text) {
     const auto prompt = dataset::EncodePrompt(tokenizers, text, {"zesko", 2}, 77, rules).value();
@@ -173,7 +174,8 @@ TEST_F(TwoEncodersTest, WeighedPromptsInChunks_AreTheReferences) {
   const auto prompts = nlohmann::json::parse(file->metadata().at("prompts"));
   ASSERT_GE(prompts.size(), 4u);
   ASSERT_OK_AND_ASSIGN(const auto model, diffusion::LoadModel(Model(), {}));
-  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers, dataset::LoadTokenizers(Model()));
+  ASSERT_OK_AND_ASSIGN(const dataset::Tokenizers tokenizers,
+                       LoadTokenizers(OpenCheckpoint(Model(), {}).value()));
   const at::Tensor rows = golden->Take("rows", {2 * kBoth});
   // As REPLAY.md allows for activations.
   const auto expect_near = [](const at::Tensor& found, const at::Tensor& expected) {
