@@ -221,7 +221,7 @@ TEST(Replay, MissingModelOrCase_IsNamed) {
   const std::string in = SourcePath("tests/golden/narrow_sd1/vae_decode.case.safetensors");
   const Replayed no_model = RunReplay("no/such/model", in);
   EXPECT_EQ(no_model.code, 2);
-  EXPECT_THAT(no_model.errors, HasSubstr("model 'no/such/model' does not exist"));
+  EXPECT_THAT(no_model.errors, HasSubstr("there is no model 'no/such/model'"));
   const Replayed no_case = RunReplay(Model(), "no/such/case");
   EXPECT_EQ(no_case.code, 2);
   EXPECT_THAT(no_case.errors, HasSubstr("no/such/case"));
