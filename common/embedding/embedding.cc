@@ -8,7 +8,7 @@
 #include "common/embedding/carrier.h"
 #include "common/embedding/keys.h"
 #include "common/embedding/tensor_dict.h"
-#include "common/embedding/torch_file.h"
+#include "common/embedding/torch_embedding.h"
 #include "common/text/unicode.h"
 
 namespace neolog {

@@ -1,4 +1,4 @@
-#include "common/embedding/torch_file.h"
+#include "common/embedding/torch_embedding.h"
 
 #include <fmt/format.h>
 
