@@ -109,7 +109,8 @@ TEST(ZipTest, Zip64Fields) {
   };
   const std::string five = number(5, 8), zero = number(0, 8);
   const std::string other = number(0x4246, 2) + number(2, 2) + "ZZ";
-  ASSERT_OK_AND_ASSIGN(const auto members, ReadStoredZip(with(other + field(five + five + zero))));
+  const std::string good = with(other + field(five + five + zero));  // members are views of it
+  ASSERT_OK_AND_ASSIGN(const auto members, ReadStoredZip(good));
   EXPECT_EQ(members.at("a/x"), "hello");
   struct Case {
     std::string extra, message;
