@@ -71,10 +71,11 @@ absl::Status CheckFinite(const Embedding& embedding) {
 
 absl::StatusOr<Embedding> ReadAny(std::string_view bytes, std::string_view file_name) {
   if (bytes.empty()) return InvalidArgument("the file is empty");
+  // First, as a header's length may begin like a pickle; no other format has a brace there.
+  if (bytes.size() > 8 && bytes[8] == '{') return ReadSafetensorsEmbedding(bytes, file_name);
   if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02"))
     return ReadTorchEmbedding(bytes);
   if (bytes.starts_with("\x89PNG")) return ReadCarrier(bytes);
-  if (bytes.size() > 8 && bytes[8] == '{') return ReadSafetensorsEmbedding(bytes, file_name);
   for (const std::string_view magic : {"\xff\xd8\xff", "RIFF", "GIF8", "II*", "MM"}) {
     if (bytes.starts_with(magic))
       return InvalidArgument("it is a picture, but no PNG: expected an embedding");

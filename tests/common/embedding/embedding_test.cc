@@ -234,6 +234,17 @@ std::string Safetensors(const std::vector<std::string>& keys, const std::vector<
   return SerializeSafetensors(tensors, {}).value();
 }
 
+TEST(EmbeddingTest, SafetensorsHeaderOf640Bytes_IsNoPickle) {
+  std::string bytes = Safetensors({"a"}, {2, 8});
+  const size_t header = static_cast<unsigned char>(bytes[0]);  // below 256
+  ASSERT_EQ(bytes[1], 0);
+  bytes.insert(8 + header, 640 - header, ' ');
+  bytes[0] = '\x80';
+  bytes[1] = '\x02';
+  ASSERT_OK_AND_ASSIGN(const Embedding read, ReadEmbedding(bytes, "a.safetensors"));
+  EXPECT_EQ(read.vectors, 2);
+}
+
 TEST(EmbeddingTest, Safetensors_EverySingleTensorForm) {
   EXPECT_EQ(ReadEmbedding(Safetensors({"emb_params"}, {4, 8}), "dir/my word.safetensors")->name,
             "my word");
