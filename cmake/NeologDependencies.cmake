@@ -59,6 +59,9 @@ if(NEOLOG_TORCH)
     find_package(CUDAToolkit REQUIRED)
     target_compile_definitions(neolog_torch INTERFACE NEOLOG_WITH_CUDA=1)
     target_include_directories(neolog_torch SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS})
-    target_link_libraries(neolog_torch INTERFACE ${_torch}/lib/libtorch_cuda.so ${_torch}/lib/libc10_cuda.so CUDA::cudart)
+    # No symbol of libtorch_cuda.so is called by name: its kernels register themselves when it is loaded. One linker item, so
+    # that nothing comes between and the library stays needed (cmake/CheckNeeded.cmake looks).
+    target_link_libraries(neolog_torch INTERFACE
+      "-Wl,--push-state,--no-as-needed,${_torch}/lib/libtorch_cuda.so,--pop-state" ${_torch}/lib/libc10_cuda.so CUDA::cudart)
   endif()
 endif()

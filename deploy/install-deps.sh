@@ -128,7 +128,8 @@ cuda_link=0
 if [ "$cuda" = 1 ] || command -v nvcc >/dev/null || [ -x /usr/local/cuda/bin/nvcc ]; then cuda_link=1; fi
 
 # The stamp names the layout: a folder that another version of this script unpacked is replaced.
-cpu_stamp="$(sha256sum "$here/wheels-cpu.txt" | cut -c1-16)-link$cuda_link"
+layout=2
+cpu_stamp="$(sha256sum "$here/wheels-cpu.txt" | cut -c1-16)-layout$layout-link$cuda_link"
 if [ "$(cat "$torch_dir/.neolog-stamp" 2>/dev/null)" = "$cpu_stamp" ] && [ -s "$merges" ]; then
   say "libtorch 2.11.0 and CLIP's merges file are there ($deps)"
 else
@@ -138,8 +139,8 @@ else
   fetch "$here/wheels-cpu.txt" "$work/wheels"
   mkdir "$work/out"
   libraries=(torch/lib/libtorch_cpu.so torch/lib/libc10.so 'torch/lib/libgomp*.so*')
-  # Linked by the cuda preset wherever nvcc is; they lie in the same wheel.
-  [ "$cuda_link" = 1 ] && libraries+=(torch/lib/libtorch_cuda.so torch/lib/libc10_cuda.so)
+  # Linked by the cuda preset wherever nvcc is; they lie in the same wheel. The last is needed by the first.
+  [ "$cuda_link" = 1 ] && libraries+=(torch/lib/libtorch_cuda.so torch/lib/libc10_cuda.so torch/lib/libtorch_nvshmem.so)
   unzip -q "$work"/wheels/torch-*.whl 'torch/include/*' "${libraries[@]}" -d "$work/out"
   for wheel in "$work"/wheels/nvidia_*.whl; do
     unzip -q -o -j "$wheel" 'nvidia/*/lib/libcudart.so*' -d "$work/out/torch/lib" 2>/dev/null || true

@@ -46,7 +46,6 @@ int Run(const agent::RunOptions& options) {
     fmt::print(stderr, "neolog-worker: --device: {}\n", ToStd(device.status().message()));
     return kUsage;
   }
-  torch_support::KeepFreedMemory();
   return agent::RunWorker(options, RealCompute(options));
 }
 
@@ -76,6 +75,7 @@ int Doctor(bool json) {
 }  // namespace
 
 int RunWorkerProgram(int argc, char** argv) {
+  torch_support::SetUpProcess();
   // These parse their own arguments.
   if (argc > 1 && std::string_view(argv[1]) == "replay")
     return replay::RunReplayCommand(argc - 1, argv + 1);

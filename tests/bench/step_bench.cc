@@ -2,7 +2,7 @@
 // itself.
 //
 //   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16] [--resolution N]
-//              [--batch B] [--microbatch M] [--steps N] [--threads N]
+//              [--batch B] [--microbatch M] [--steps N] [--threads N] [--device cpu|cuda:N]
 //
 // Prints one JSON line {"step": n, "seconds": s, "encoded": pictures} after every step, as
 // tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it,
@@ -35,6 +35,7 @@ struct Arguments {
   std::string model;
   std::string pictures;
   std::string precision = "fp32";
+  std::string device = "cpu";
   std::string word = "<neolog>";
   uint32_t resolution = 512;
   uint32_t batch = 1;
@@ -84,16 +85,17 @@ absl::StatusOr<neolog::v1::Assignment> MakeAssignment(const Arguments& arguments
   training.set_weight_decay(0.01);
   training.set_reduce("ordered");
   spec.mutable_resources()->set_threads_per_worker(arguments.threads);
-  spec.mutable_resources()->set_device("cpu");
+  spec.mutable_resources()->set_device(arguments.device);
   return assignment;
 }
 
 absl::Status Run(const Arguments& arguments) {
   const auto start = Clock::now();
-  neolog::torch_support::KeepFreedMemory();
+  neolog::torch_support::SetUpProcess();
   neolog::MemoryBlobStore blobs;
   neolog::train::PackTrainerOptions options;
   options.threads = static_cast<int>(arguments.threads);
+  options.device = arguments.device;
   options.blobs = &blobs;
   ASSIGN_OR_RETURN(auto trainer, neolog::train::CreatePackTrainer(options));
   ASSIGN_OR_RETURN(const auto assignment, MakeAssignment(arguments, blobs));
@@ -132,6 +134,7 @@ int main(int argc, char** argv) {
   app.add_option("--microbatch", arguments.microbatch, "samples at once");
   app.add_option("--steps", arguments.steps, "steps");
   app.add_option("--threads", arguments.threads, "threads");
+  app.add_option("--device", arguments.device, "cpu or cuda:N");
   CLI11_PARSE(app, argc, argv);
   if (const absl::Status status = Run(arguments); !status.ok()) {
     std::fprintf(stderr, "step_bench: %s\n", status.ToString().c_str());

@@ -13,5 +13,7 @@ std::string SourcePath(std::string_view relative);
 std::string ProgramPath(std::string_view name);
 /// A path below the folder that deploy/install-deps.sh fills.
 std::string DependencyPath(std::string_view relative);
+/// What the numerical tests compute on: NEOLOG_TEST_DEVICE ("cuda:0"), or "cpu".
+std::string TestDevice();
 
 }  // namespace neolog::testing

@@ -96,17 +96,22 @@ absl::Status SetUpRuntime(const RuntimeOptions& options) {
     at::globalContext().setDeterministicFillUninitializedMemory(false);
     at::globalContext().setDeterministicCuDNN(true);
     at::globalContext().setBenchmarkCuDNN(false);
+    for (const at::Float32Op op : {at::Float32Op::CONV, at::Float32Op::MATMUL}) {
+      at::globalContext().setFloat32Precision(at::Float32Backend::CUDA, op,
+                                              at::Float32Precision::IEEE);
+    }
   });
 }
 
-bool KeepFreedMemory() {
+void SetUpProcess() {
 #ifdef __GLIBC__
   constexpr int kTopPad = 256 << 20;
-  return mallopt(M_MMAP_MAX, 0) == 1 && mallopt(M_TRIM_THRESHOLD, -1) == 1 &&
-         mallopt(M_TOP_PAD, kTopPad) == 1 && mallopt(M_ARENA_MAX, 1) == 1;
-#else
-  return false;
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, kTopPad);
+  mallopt(M_ARENA_MAX, 1);
 #endif
+  if (CompiledWithCuda()) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*replace=*/0);
 }
 
 Capabilities GetCapabilities() {

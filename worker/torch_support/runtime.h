@@ -15,15 +15,17 @@ struct RuntimeOptions {
 
 /// Sets threads and determinism. The number of threads belongs to the calling thread, so every
 /// thread that computes calls this first; the rest is the process's and is set each time.
-/// Deterministic algorithms are on, and new tensors are not filled for it. InvalidArgument for
-/// fewer than one thread.
+/// Deterministic algorithms are on, and new tensors are not filled for it; float32 is float32 on
+/// CUDA too (no TF32). InvalidArgument for fewer than one thread.
 absl::Status SetUpRuntime(const RuntimeOptions& options);
 
-/// Makes malloc keep freed memory instead of giving every large tensor back to the kernel, which
-/// faults it in again page by page (3 to 5 times slower steps on some virtual machines). For a
-/// process of its own only: its memory does not shrink. Call it once, from main, before any thread
-/// starts. False where the C library has no such switch.
-bool KeepFreedMemory();
+/// What must be decided before the process does anything else; call it once, from main, before any
+/// thread starts. For a process of its own only: its memory does not shrink. Malloc keeps freed
+/// memory instead of giving every large tensor back to the kernel, which faults it in again page by
+/// page (3 to 5 times slower steps on some virtual machines), where the C library has such a
+/// switch. cuBLAS gets the fixed workspace without which its results are not repeatable, unless the
+/// user's CUBLAS_WORKSPACE_CONFIG says another.
+void SetUpProcess();
 
 /// What the bits of a result depend on beside dtype, threads and shapes.
 struct Capabilities {

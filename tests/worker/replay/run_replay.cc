@@ -1,10 +1,12 @@
 #include "tests/worker/replay/run_replay.h"
 
+#include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 
 #include "common/tensor_file/safetensors.h"
+#include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
 #include "tests/support/status_matchers.h"
 #include "worker/replay/replay_command.h"
@@ -28,6 +30,8 @@ Replayed RunReplay(const std::string& model, const std::string& in,
   const std::string out = dir.File("result.safetensors");
   std::vector<std::string> words{"replay", "--model", model,       "--in", in,
                                  "--out",  out,       "--threads", "1"};
+  if (const std::string device = TestDevice(); device != "cpu")
+    words.insert(words.end(), {"--device", device});
   words.insert(words.end(), more.begin(), more.end());
   std::vector<const char*> argv;
   for (const std::string& word : words) argv.push_back(word.c_str());

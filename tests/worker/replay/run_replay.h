@@ -16,8 +16,8 @@ struct Replayed {
   bool wrote = false;
 };
 
-/// Runs `neolog-worker replay` in this process on the case at `in`, the result in a folder of its
-/// own.
+/// Runs `neolog-worker replay` in this process on the case at `in`, on testing::TestDevice(), the
+/// result in a folder of its own.
 Replayed RunReplay(const std::string& model, const std::string& in,
                    const std::vector<std::string>& more = {});
 

@@ -28,6 +28,12 @@ TEST(SetUpRuntime, Determinism_IsOn) {
   EXPECT_FALSE(at::globalContext().deterministicFillUninitializedMemory());
 }
 
+TEST(SetUpRuntime, Float32OnCuda_IsNotTF32) {
+  ASSERT_OK(SetUpRuntime({}));
+  EXPECT_FALSE(at::globalContext().allowTF32CuDNN(at::Float32Op::CONV));
+  EXPECT_FALSE(at::globalContext().allowTF32CuBLAS());
+}
+
 TEST(Capabilities, NamesInstructionSetAndBuild) {
   const Capabilities capabilities = GetCapabilities();
   EXPECT_FALSE(capabilities.instruction_set.empty());
