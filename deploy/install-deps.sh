@@ -113,7 +113,8 @@ for tool in unzip python3; do command -v $tool >/dev/null || die "'$tool' is mis
 fetch() {
   say "downloading $(grep -cv '^#' "$1") wheels ($(basename "$1"))"
   local platform=()
-  for p in manylinux_2_28 manylinux_2_27 manylinux_2_25 manylinux_2_17 manylinux2014; do platform+=(--platform "${p}_x86_64"); done
+  # pip takes these names literally: a wheel for glibc 2.18 is not found under 2.28. Debian 12 has 2.36.
+  for p in manylinux2014 manylinux_2_{17..36}; do platform+=(--platform "${p}_x86_64"); done
   # The system's pip: one of a Python of the user's own need not know these options.
   local pip=(python3 -m pip)
   [ -x /usr/bin/python3 ] && /usr/bin/python3 -m pip --version >/dev/null 2>&1 && pip=(/usr/bin/python3 -m pip)

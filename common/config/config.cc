@@ -43,14 +43,17 @@ bool BindFile(const ConfigSources& sources, const Binder::Source& source, Binder
 
 void BindEnvironment(const ConfigSources& sources, const Binder::Source& base, Binder* binder,
                      ConfigResult* result) {
+  const auto ours = [](const auto& entry) { return entry.first.starts_with(kPrefix); };
+  if (std::none_of(sources.environment.begin(), sources.environment.end(), ours)) return;
   std::map<std::string, std::string> keys;  // variable -> key
   std::vector<std::string> variables;
   for (const std::string& key : AllKeys(Root())) {
-    keys[EnvironmentName(key)] = key;
     variables.push_back(EnvironmentName(key));
+    keys[variables.back()] = key;
   }
-  for (const auto& [variable, value] : sources.environment) {
-    if (!variable.starts_with(kPrefix)) continue;
+  for (const auto& entry : sources.environment) {
+    if (!ours(entry)) continue;
+    const auto& [variable, value] = entry;
     Binder::Source source = base;
     source.kind = Origin::Kind::kEnvironment;
     source.name = variable;

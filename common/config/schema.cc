@@ -20,16 +20,23 @@ std::string_view SectionOf(std::string_view key) {
   return dot == std::string_view::npos ? std::string_view() : key.substr(0, dot);
 }
 
-bool IsNear(size_t distance, std::string_view a, std::string_view b) {
-  return distance <= std::max<size_t>(1, std::max(a.size(), b.size()) / 3);
+// The edit distance, where it is small enough for a slip of the hand.
+std::optional<size_t> NearDistance(std::string_view a, std::string_view b) {
+  const size_t shorter = std::min(a.size(), b.size()), longer = std::max(a.size(), b.size());
+  const size_t limit = std::max<size_t>(1, longer / 3);
+  if (longer - shorter > limit) return std::nullopt;  // as many letters are missing at least
+  const size_t distance = EditDistance(a, b);
+  if (distance > limit) return std::nullopt;
+  return distance;
 }
 
 /// True when `part` is one of the words of `name`: "rate" of "learning_rate".
 bool IsWordOf(std::string_view part, std::string_view name) {
+  const auto same = [](char a, char b) { return Fold(a) == Fold(b); };
   while (!name.empty()) {
-    const size_t end = std::min(name.find('_'), name.size());
-    if (EditDistance(part, name.substr(0, end)) == 0) return true;
-    name.remove_prefix(std::min(end + 1, name.size()));
+    const std::string_view word = name.substr(0, name.find('_'));
+    if (std::equal(part.begin(), part.end(), word.begin(), word.end(), same)) return true;
+    name.remove_prefix(std::min(word.size() + 1, name.size()));
   }
   return false;
 }
@@ -152,10 +159,10 @@ std::string NearestWord(const std::vector<std::string>& words, std::string_view 
   std::string best;
   size_t best_distance = std::numeric_limits<size_t>::max();
   for (const std::string& candidate : words) {
-    const size_t distance = EditDistance(word, candidate);
-    if (distance < best_distance && IsNear(distance, word, candidate)) {
+    const std::optional<size_t> distance = NearDistance(word, candidate);
+    if (distance && *distance < best_distance) {
       best = candidate;
-      best_distance = distance;
+      best_distance = *distance;
     }
   }
   return best;
@@ -170,16 +177,16 @@ std::string NearestKey(const Descriptor& root, std::string_view section, std::st
   for (const std::string& candidate : AllKeys(root)) {
     const std::string_view name = LastName(candidate);
     const bool sibling = SectionOf(candidate) == section;
-    const size_t distance = EditDistance(key, name);
+    const std::optional<size_t> distance = NearDistance(key, name);
     size_t score;
-    if (sibling && IsNear(distance, key, name)) {
-      score = distance;
-    } else if (distance == 0) {
+    if (sibling && distance) {
+      score = *distance;
+    } else if (distance == size_t{0}) {
       score = 100;
     } else if (IsWordOf(key, name)) {
       score = sibling ? 200 : 300;
-    } else if (IsNear(distance, key, name)) {
-      score = 400 + distance;
+    } else if (distance) {
+      score = 400 + *distance;
     } else {
       continue;
     }
