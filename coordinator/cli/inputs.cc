@@ -73,17 +73,24 @@ class Checker {
     for (const std::string& problem : problems) Report("model.path", problem);
     if (facts.positions > 0) positions_ = facts.positions;
     // Also where weights are damaged: the word and the prompts can be checked all the same.
-    tokenizer_ = std::move(facts.tokenizer);
+    tokenizers_ = std::move(facts.tokenizers);
     if (!problems.empty()) return;
     for (const std::string& note : facts.notes)
       inputs_.warnings.push_back(fmt::format("model '{}': {}", path, note));
     for (const uint32_t width : facts.text_widths) spec().mutable_model()->add_text_widths(width);
-    const auto fingerprint = ModelFingerprint(facts.files, deps_.fingerprint_cache);
-    if (fingerprint.ok()) {
-      spec().mutable_model()->set_fingerprint(*fingerprint);
-    } else {
-      Report("model.path", ToStd(fingerprint.status().message()));
-    }
+    if (const absl::Status status = HashModel(facts); !status.ok())
+      Report("model.path", ToStd(status.message()));
+  }
+
+  absl::Status HashModel(const ModelFacts& facts) {
+    v1::ModelSpec& model = *spec().mutable_model();
+    ASSIGN_OR_RETURN(*model.mutable_fingerprint(),
+                     ModelFingerprint(facts.files, deps_.fingerprint_cache));
+    model.set_short_hash(model.fingerprint().substr(0, 10));
+    if (!facts.single_file) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const ModelHashes hashes, HashesAsA1111(facts.path, deps_.fingerprint_cache));
+    model.set_short_hash(hashes.short_hash);
+    return absl::OkStatus();
   }
 
   void CheckPictures() {
@@ -201,11 +208,12 @@ class Checker {
 
   void CheckWordAndPrompts() {
     const bool have_prompts = Readable("data.prompts") && FillTemplates();
-    if (spec().word_size() != 1 || !Readable("word.name") || !tokenizer_) return;
+    if (spec().word_size() != 1 || !Readable("word.name") || tokenizers_.empty()) return;
     v1::WordSpec& word = *spec().mutable_word(0);
     if (word.name().empty()) return;
-    if (const absl::Status status = CheckWord(*tokenizer_, word.name()); !status.ok()) {
-      return Report("word.name", ToStd(status.message()));
+    for (const auto& tokenizer : tokenizers_) {
+      if (const absl::Status status = CheckWord(*tokenizer, word.name()); !status.ok())
+        return Report("word.name", ToStd(status.message()));
     }
     if (!word.init_file().empty() && Readable("word.init_file") &&
         spec().model().text_widths_size() > 0) {
@@ -225,7 +233,7 @@ class Checker {
     const std::vector<std::string> prompts = Prompts(word.name());
     const auto rules = PromptRulesOf(spec().text().long_prompts(), "");
     if (!rules.ok()) return;  // reported when it was read
-    const auto use = CheckPrompts(*tokenizer_, prompts, learned, positions_, *rules);
+    const auto use = CheckPrompts(*tokenizers_[0], prompts, learned, positions_, *rules);
     if (!use.ok()) {
       const char* key = spec().data().prompts() == "file" ? "data.prompt_file" : "data.prompts";
       return Report(key, ToStd(use.status().message()));
@@ -255,7 +263,7 @@ class Checker {
     if (preview.every_steps() == 0 || !rules.ok()) return;
     const auto check = [&](const char* key, const std::string& prompt) {
       if (!Readable(key)) return;
-      const auto spliced = SplicePrompt(*tokenizer_, prompt, {word}, positions_, *rules);
+      const auto spliced = SplicePrompt(*tokenizers_[0], prompt, {word}, positions_, *rules);
       if (!spliced.ok()) return Report(key, ToStd(spliced.status().message()));
       if (spliced->lost > 0) {
         inputs_.warnings.push_back(
@@ -287,7 +295,7 @@ class Checker {
   config::ConfigResult& config_;
   const InputDependencies& deps_;
   Inputs inputs_;
-  std::unique_ptr<Tokenizer> tokenizer_;
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers_;
   int64_t positions_ = 77;
 };
 

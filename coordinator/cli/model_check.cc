@@ -13,17 +13,19 @@ ModelFacts InspectModel(const std::string& path, const CheckpointOptions& option
     facts.text_widths.push_back(static_cast<uint32_t>(clip.hidden_size));
   if (!checkpoint.clips.empty())
     facts.positions = static_cast<uint32_t>(checkpoint.clips[0].max_position_embeddings);
+  facts.path = checkpoint.path;
+  facts.single_file = checkpoint.single_file;
   facts.files = checkpoint.files;
   facts.notes = checkpoint.notes;
   auto tokenizers = LoadTokenizers(checkpoint);
   if (!tokenizers.ok()) {
     problems->push_back(std::string(tokenizers.status().message()));
   } else if (!tokenizers->empty()) {
-    facts.tokenizer = std::move(tokenizers->front());
+    facts.tokenizers = *std::move(tokenizers);
   } else if (problems->size() != before) {
     // The word and the prompts can be checked all the same.
     if (auto tokenizer = Tokenizer::FromFolder(checkpoint.path); tokenizer.ok())
-      facts.tokenizer = *std::move(tokenizer);
+      facts.tokenizers.push_back(*std::move(tokenizer));
   }
   return facts;
 }

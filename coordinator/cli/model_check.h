@@ -17,10 +17,13 @@ struct ModelFacts {
   std::vector<uint32_t> text_widths;
   /// Token positions of a prompt (77 for CLIP).
   uint32_t positions = 0;
+  /// Where the model is (a hub name's snapshot), and whether that is one file.
+  std::string path;
+  bool single_file = false;
   /// Every file the fingerprint covers.
   std::vector<ModelFile> files;
-  /// Of the first text encoder; also set where weights are damaged and the tokenizer is not.
-  std::unique_ptr<Tokenizer> tokenizer;
+  /// One a text encoder. Where weights are damaged and a tokenizer is not: that one.
+  std::vector<std::unique_ptr<Tokenizer>> tokenizers;
   /// What the user should know: guesses, weights that are not used.
   std::vector<std::string> notes;
 };

@@ -9,10 +9,15 @@
 namespace neolog::coordinator {
 namespace {
 
-/// The last part of a path: the model's name in A1111's files.
-std::string BaseName(std::string path) {
+/// What A1111 calls a model by: its folder's name, or its file's without the ending.
+std::string NameOfModel(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path.substr(path.rfind('/') + 1);
+  std::string name = path.substr(path.rfind('/') + 1);
+  for (const std::string_view ending : {".safetensors", ".ckpt", ".pt", ".bin"}) {
+    if (name.size() > ending.size() && name.ends_with(ending))
+      return name.substr(0, name.size() - ending.size());
+  }
+  return name;
 }
 
 }  // namespace
@@ -44,8 +49,8 @@ absl::StatusOr<std::string> MakeEmbeddingFile(const v1::RunSpec& spec, const v1:
     added.values.resize(block.rows().size() / sizeof(float));
     std::memcpy(added.values.data(), block.rows().data(), block.rows().size());
   }
-  embedding.checkpoint_hash = spec.model().fingerprint().substr(0, 10);
-  embedding.checkpoint_name = BaseName(spec.model().path());
+  if (!spec.model().short_hash().empty()) embedding.checkpoint_hash = spec.model().short_hash();
+  embedding.checkpoint_name = NameOfModel(spec.model().path());
   return WriteEmbedding(embedding, parsed);
 }
 

@@ -31,7 +31,6 @@ absl::Status DrawAll(const diffusion::Model& model, const dataset::Tokenizers& t
   request.cfg = list.cfg;
   request.side =
       list.side != 0 ? list.side : static_cast<uint32_t>(info.sample_size * info.latent_factor);
-  request.model_fingerprint = list.model_fingerprint;
   for (size_t n = 0; n < list.prompts.size(); ++n) {
     ASSIGN_OR_RETURN(request.prompts, dataset::EncodePicturePrompts(
                                           tokenizers, list.prompts[n], list.negative_prompt, word,

@@ -28,7 +28,6 @@ struct DrawList {
   uint64_t seed = 1;
   /// Pixels of a side; 0: the model's own.
   uint32_t side = 0;
-  std::string model_fingerprint;
 };
 
 /// One drawn prompt.

@@ -14,6 +14,7 @@
 #include "common/storage/durable_write.h"
 #include "common/storage/posix_file_system.h"
 #include "common/text/text_file.h"
+#include "worker/diffusion/model_arguments.h"
 #include "worker/diffusion/samplers.h"
 #include "worker/generate/draw.h"
 #include "worker/torch_support/runtime.h"
@@ -68,9 +69,7 @@ int RunDrawCommand(int argc, const char* const* argv) {
   Arguments arguments;
   CLI::App app("Draws the prompts of a file, with or without a learned word.",
                "neolog-worker draw");
-  app.add_option("--model", arguments.model, "A diffusers folder or a single file")
-      ->required()
-      ->type_name("PATH");
+  diffusion::AddModelArguments(app, &arguments.model, &arguments.options);
   app.add_option("--prompts-file", arguments.prompts_file, "Prompts, one a line")
       ->required()
       ->type_name("FILE");
@@ -118,13 +117,6 @@ int RunDrawCommand(int argc, const char* const* argv) {
   app.add_option("--threads", arguments.threads, "Threads of one operation [1]")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
-  app.add_option("--device", arguments.options.device, "cpu or cuda:N [cpu]")->type_name("DEVICE");
-  const std::map<std::string, diffusion::Precision> precisions{
-      {"fp32", diffusion::Precision::kFloat32}, {"bf16", diffusion::Precision::kBFloat16}};
-  app.add_option("--dtype", arguments.options.precision,
-                 "What the model computes in: fp32 or bf16 [fp32]")
-      ->transform(CLI::CheckedTransformer(precisions))
-      ->type_name("TYPE");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -21,8 +21,6 @@ namespace {
 
 using torch_support::CallTorch;
 
-constexpr size_t kShortHash = 10;  // as A1111 shortens a checkpoint's hash
-
 // The sampler's name as A1111 shows it.
 std::string ShownName(const std::string& sampler) {
   if (sampler == "euler_a") return "Euler a";
@@ -99,9 +97,7 @@ std::string PictureParameters(const PictureRequest& request) {
   text += fmt::format("\nSteps: {}, Sampler: {}, CFG scale: {:g}, Seed: {}, Size: {}x{}",
                       request.steps, ShownName(request.sampler), request.cfg, request.seed,
                       request.side, request.side);
-  if (!request.model_fingerprint.empty()) {
-    text += ", Model hash: " + request.model_fingerprint.substr(0, kShortHash);
-  }
+  if (!request.model_hash.empty()) text += ", Model hash: " + request.model_hash;
   return text + fmt::format(", Version: neolog {}", kVersion);
 }
 

@@ -25,8 +25,8 @@ struct PictureRequest {
   uint64_t seed = 1;
   /// Pixels of a side of the square.
   uint32_t side = 512;
-  /// For the text in the file; may be empty.
-  std::string model_fingerprint;
+  /// The model's short hash, for the text in the file; may be empty.
+  std::string model_hash;
 };
 
 /// Asked before every sampling step; false stops the drawing.

@@ -11,7 +11,7 @@
 #include "common/base/status.h"
 #include "common/storage/durable_write.h"
 #include "common/storage/posix_file_system.h"
-#include "worker/diffusion/model.h"
+#include "worker/diffusion/model_arguments.h"
 #include "worker/replay/kinds.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/torch_support/tensors.h"
@@ -20,7 +20,6 @@ namespace neolog::replay {
 namespace {
 
 using diffusion::AttentionKernel;
-using diffusion::Precision;
 
 constexpr int kUnexpected = 1, kBadInput = 2;
 
@@ -82,22 +81,13 @@ int RunReplayCommand(int argc, const char* const* argv) {
       "Runs one recorded piece of numerical work with every random number injected, and writes "
       "what it computed.",
       "neolog-worker replay");
-  app.add_option("--model", arguments.model, "A diffusers folder or a single file")
-      ->required()
-      ->type_name("PATH");
+  diffusion::AddModelArguments(app, &arguments.model, &arguments.options);
   app.add_option("--in", arguments.in, "The case, a safetensors file")
       ->required()
       ->type_name("FILE");
   app.add_option("--out", arguments.out, "Where the result goes; replaced when it exists")
       ->required()
       ->type_name("FILE");
-  app.add_option("--device", arguments.options.device, "cpu or cuda:N [cpu]")->type_name("DEVICE");
-  const std::map<std::string, Precision> precisions{
-      {"fp32", Precision::kFloat32}, {"bf16", Precision::kBFloat16}, {"fp16", Precision::kFloat16}};
-  app.add_option("--dtype", arguments.options.precision,
-                 "What the frozen model computes in: fp32, bf16, fp16 [fp32]")
-      ->transform(CLI::CheckedTransformer(precisions))
-      ->type_name("TYPE");
   const std::map<std::string, AttentionKernel> kernels{{"matmul", AttentionKernel::kMatmul},
                                                        {"flash", AttentionKernel::kFlash}};
   app.add_option("--attention", arguments.options.attention,

@@ -2,8 +2,8 @@
 
 namespace neolog::replay {
 
-/// `neolog-worker replay --model PATH --in CASE --out RESULT [--device cpu|cuda:N] [--dtype
-/// fp32|bf16|fp16]
+/// `neolog-worker replay --model PATH --in CASE --out RESULT [--vae PATH]
+/// [--prediction epsilon|v_prediction] [--device cpu|cuda:N] [--dtype fp32|bf16|fp16]
 /// [--attention matmul|flash] [--threads N]`: computes the case and writes the result, whole or not
 /// at all.
 ///

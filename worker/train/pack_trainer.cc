@@ -510,7 +510,7 @@ class PackTrainer : public session::Trainer {
     request.cfg = preview.cfg();
     request.seed = preview.seed() + index;
     request.side = profile_.resolution;
-    request.model_fingerprint = spec.model().fingerprint();
+    request.model_hash = spec.model().short_hash();
     return generate::DrawPng(*model_, request, [this] { return CheckInterrupt().ok(); });
   }
 

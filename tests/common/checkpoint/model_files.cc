@@ -356,6 +356,14 @@ TestModel NarrowModel(ModelFamily family) {
   return model;
 }
 
+TestModel NarrowModelOfClipsTokens() {
+  TestModel model = NarrowModel(ModelFamily::kSd1);
+  TestTensor& table = model["text_encoder"]["text_model.embeddings.token_embedding.weight"];
+  table.shape[0] = 49408;
+  table.values.resize(static_cast<size_t>(49408 * table.shape[1]));
+  return model;
+}
+
 void WriteNarrowFolder(ModelFamily family, const TestModel& model, const std::string& folder) {
   const bool xl = family == ModelFamily::kSdxl;
   const auto file = [&](const char* name) { return (fs::path(folder) / name).string(); };

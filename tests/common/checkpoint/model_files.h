@@ -26,6 +26,8 @@ UNetConfig NarrowUNet(ModelFamily family);
 VaeConfig NarrowVae(ModelFamily family);
 /// Such a model with numbers that follow from part, key and place.
 TestModel NarrowModel(ModelFamily family);
+/// An SD 1 model like that with as many tokens as CLIP has, as a single file is taken to have.
+TestModel NarrowModelOfClipsTokens();
 /// Writes it as a diffusers folder, without tokenizer.
 void WriteNarrowFolder(ModelFamily family, const TestModel& model, const std::string& folder);
 

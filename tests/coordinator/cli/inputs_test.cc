@@ -2,10 +2,12 @@
 
 #include <filesystem>
 
+#include "common/base/hash.h"
 #include "common/embedding/embedding.h"
 #include "common/storage/posix_file_system.h"
 #include "coordinator/cli/init_file.h"
 #include "coordinator/cli/model_check.h"
+#include "tests/common/checkpoint/model_files.h"
 #include "tests/coordinator/cli/claim_folder.h"
 #include "tests/support/paths.h"
 #include "tests/support/scoped_dir.h"
@@ -67,12 +69,27 @@ TEST_F(InputsTest, GoodInputs_FillInTheSpec) {
   const Inputs inputs = Check();
   EXPECT_TRUE(config_.ok()) << Errors();
   EXPECT_EQ(config_.spec.model().text_widths(0), 96u);
+  EXPECT_EQ(config_.spec.model().short_hash(), config_.spec.model().fingerprint().substr(0, 10));
   EXPECT_EQ(config_.spec.data().samples_size(), 6);
   EXPECT_EQ(config_.spec.data().samples(0).file_name(), "1.png");
   EXPECT_EQ(config_.spec.data().samples(0).caption(), "a red one");
   EXPECT_EQ(config_.spec.data().templates_size(), 27);
   EXPECT_EQ(inputs.pictures.size(), 6u);
   EXPECT_EQ(inputs.warnings.size(), 0u);
+}
+
+TEST_F(InputsTest, SingleFile_IsKnownByTheHashOfWebUis) {
+  const std::string file = dir_.File("m.safetensors");
+  neolog::testing::WriteTensors(neolog::testing::OriginalLayout(
+                                    ModelFamily::kSd1, neolog::testing::NarrowModelOfClipsTokens()),
+                                file, TensorType::kFloat16);
+  setenv("NEOLOG_CLIP_MERGES",
+         neolog::testing::DependencyPath("clip/bpe_simple_vocab_16e6.txt.gz").c_str(), 1);
+  settings_.push_back("model.path=" + file);
+  EXPECT_EQ(Errors(), "");
+  unsetenv("NEOLOG_CLIP_MERGES");
+  EXPECT_EQ(config_.spec.model().short_hash(), Sha256Hex(ReadFileOrDie(file)).substr(0, 10));
+  EXPECT_NE(config_.spec.model().short_hash(), config_.spec.model().fingerprint().substr(0, 10));
 }
 
 TEST_F(InputsTest, InitialRows_AreTheBlocksOneAfterTheOther) {

@@ -12,6 +12,7 @@ namespace neolog::cli {
 namespace {
 
 using ::neolog::testing::NarrowModel;
+using ::neolog::testing::NarrowModelOfClipsTokens;
 using ::neolog::testing::OriginalLayout;
 using ::neolog::testing::ScopedDir;
 using ::neolog::testing::SourcePath;
@@ -108,27 +109,25 @@ TEST_F(ModelInfoTest, WhatIsNoModel_IsBadInput) {
 
 TEST(Submission, OfASingleFile_NeedsClipsTokens) {
   const ScopedDir dir;
-  auto model = NarrowModel(ModelFamily::kSd1);
   setenv("NEOLOG_CLIP_MERGES", testing::DependencyPath("clip/bpe_simple_vocab_16e6.txt.gz").c_str(),
          1);
-  WriteTensors(OriginalLayout(ModelFamily::kSd1, model), dir.File("m.safetensors"));
+  WriteTensors(OriginalLayout(ModelFamily::kSd1, NarrowModel(ModelFamily::kSd1)),
+               dir.File("m.safetensors"));
   std::vector<std::string> problems;
   InspectModel(dir.File("m.safetensors"), {}, &problems);
   EXPECT_THAT(problems, ElementsAre(HasSubstr("the text encoder has 40 tokens, but its tokenizer "
                                               "49408 (a single file is taken to have CLIP's)")));
   // With as many tokens as CLIP has it is a model like any other.
-  auto& table = model["text_encoder"]["text_model.embeddings.token_embedding.weight"];
-  table.shape = {49408, 64};
-  table.values.resize(49408 * 64);
-  WriteTensors(OriginalLayout(ModelFamily::kSd1, model), dir.File("m.safetensors"),
-               TensorType::kFloat16);
+  WriteTensors(OriginalLayout(ModelFamily::kSd1, NarrowModelOfClipsTokens()),
+               dir.File("m.safetensors"), TensorType::kFloat16);
   problems.clear();
   const ModelFacts facts = InspectModel(dir.File("m.safetensors"), {}, &problems);
   EXPECT_THAT(problems, IsEmpty());
   EXPECT_THAT(facts.text_widths, ElementsAre(64u));
   EXPECT_EQ(facts.positions, 77u);
-  ASSERT_NE(facts.tokenizer, nullptr);
-  EXPECT_THAT(facts.tokenizer->Encode("fox"), ElementsAre(49406, 3240, 49407));
+  EXPECT_TRUE(facts.single_file);
+  ASSERT_EQ(facts.tokenizers.size(), 1u);
+  EXPECT_THAT(facts.tokenizers[0]->Encode("fox"), ElementsAre(49406, 3240, 49407));
   unsetenv("NEOLOG_CLIP_MERGES");
 }
 

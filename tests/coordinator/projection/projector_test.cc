@@ -163,6 +163,8 @@ TEST(EmbeddingFile, TwoEncoders_AreTwoBlocksInOrder) {
 }
 
 TEST_F(ProjectorTest, EveryFormat_HasItsFile) {
+  spec_.mutable_model()->set_path("/models/sd15.ckpt");
+  spec_.mutable_model()->set_short_hash("0123456789");
   spec_.mutable_checkpoint()->clear_formats();
   for (const char* format : {"a1111", "png", "kohya"})
     spec_.mutable_checkpoint()->add_formats(format);
@@ -177,6 +179,10 @@ TEST_F(ProjectorTest, EveryFormat_HasItsFile) {
     for (const auto& [extension, format] : kFiles) {
       ASSERT_OK_AND_ASSIGN(const Embedding read, ReadEmbedding(Read(name + extension), name));
       EXPECT_EQ(read.format, format);
+      if (format != EmbeddingFormat::kKohya) {  // has no place for it
+        EXPECT_EQ(read.checkpoint_hash, "0123456789");
+        EXPECT_EQ(read.checkpoint_name, "sd15");
+      }
       EXPECT_FLOAT_EQ(read.blocks[0].values[0], 12.078431f);
     }
   }

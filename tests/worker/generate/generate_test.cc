@@ -101,7 +101,7 @@ TEST_F(GenerateTest, Parameters_AreA1111s) {
   request.sampler = "euler_a";
   request.cfg = 7.5;
   request.seed = 42;
-  request.model_fingerprint = "0123456789abcdef";
+  request.model_hash = "0123456789";
   EXPECT_EQ(
       PictureParameters(request),
       "a photo of a square\nSteps: 8, Sampler: Euler a, CFG scale: 7.5, Seed: 42, Size: 64x64, "
