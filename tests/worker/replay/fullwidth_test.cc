@@ -1,6 +1,6 @@
 // SD 1.5 at its full width, with weights made again from their seed: one training step and both
 // ways of the VAE against the reference, in fp32 and bf16, and the same bits from single files.
-// Writes 8.6 GB to the temporary folder and takes 14 GB of memory to make them.
+// Writes 8.6 GB to the temporary folder and takes 12 GB of memory to make them.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/stack.h>
