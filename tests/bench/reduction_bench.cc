@@ -15,18 +15,20 @@
 #include <vector>
 
 #include "tests/support/scoped_dir.h"
+#include "worker/collective/exchange.h"
 #include "worker/collective/peer_grpc.h"
 
 namespace {
 
-using neolog::collective::PeerFactory;
+using neolog::collective::ExchangeFactory;
+using neolog::collective::PeerLinks;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kFloats = 8 * 768;
 constexpr int kWarmUp = 100;
 
 struct Rank {
-  std::unique_ptr<PeerFactory> factory;
+  std::unique_ptr<PeerLinks> links;
   std::unique_ptr<neolog::collective::Collective> collective;
   std::vector<double> microseconds;
 };
@@ -59,15 +61,16 @@ absl::Status Main(int ranks, int steps) {
   for (int r = 0; r < ranks; ++r) {
     neolog::collective::PeerOptions options;
     options.listen.path = dir.File("w" + std::to_string(r) + ".sock");
-    ASSIGN_OR_RETURN(team[r].factory, PeerFactory::Start(options));
+    ASSIGN_OR_RETURN(team[r].links, PeerLinks::Start(options));
     auto* member = roster.add_members();
     member->mutable_worker()->set_worker_id("w" + std::to_string(r));
     member->mutable_worker()->set_incarnation(r + 1);
-    member->set_peer_address(team[r].factory->address());
+    member->set_peer_address(team[r].links->address());
   }
   for (int r = 0; r < ranks; ++r) {
-    ASSIGN_OR_RETURN(team[r].collective,
-                     team[r].factory->Create(roster, roster.members(r).worker()));
+    ASSIGN_OR_RETURN(
+        team[r].collective,
+        ExchangeFactory(team[r].links.get()).Create(roster, roster.members(r).worker()));
   }
   std::vector<absl::Status> statuses(ranks);
   {

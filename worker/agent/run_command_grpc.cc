@@ -15,6 +15,7 @@
 #include "worker/agent/agent_grpc.h"
 #include "worker/agent/run_command.h"
 #include "worker/agent/session_listener.h"
+#include "worker/collective/exchange.h"
 #include "worker/collective/peer_grpc.h"
 #include "worker/session/session.h"
 
@@ -93,8 +94,9 @@ absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
   GrpcBlobStore blobs(channel);
   ASSIGN_OR_RETURN(const std::unique_ptr<session::Trainer> trainer,
                    compute.make_trainer(options, &blobs));
-  ASSIGN_OR_RETURN(const std::unique_ptr<collective::PeerFactory> peers,
-                   collective::PeerFactory::Start({.listen = listen}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<collective::PeerLinks> peers,
+                   collective::PeerLinks::Start({.listen = listen}));
+  collective::ExchangeFactory collectives(peers.get());
 
   AgentOptions agent_options{.worker_id = options.id,
                              .draw_incarnation = [] { return RandomBits64(); }};
@@ -112,7 +114,7 @@ absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
   std::optional<SystemTimers> timers(std::in_place);
   Agent agent(agent_options, &*connector, &clock, &*timers);
   {
-    session::Session session({}, {trainer.get(), peers.get(), &agent, &blobs, &clock});
+    session::Session session({}, {trainer.get(), &collectives, &agent, &blobs, &clock});
     SessionListener listener(&session);
     agent.Start(&listener, [&](const absl::Status& status) {
       end = status;

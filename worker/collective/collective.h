@@ -38,14 +38,21 @@ class Collective {
   /// `receive.size()` is their sum.
   virtual absl::Status AllGather(std::span<const std::byte> send, std::span<const size_t> sizes,
                                  std::span<std::byte> receive) = 0;
-  /// Sums `values` elementwise over the ranks, in place, adding in rank order: the same bits on
-  /// every rank.
+  /// Sums `values` elementwise over the ranks, in place: the same bits on every rank. Adds in rank
+  /// order, except over NCCL, whose order depends on the machines between the ranks.
   virtual absl::Status AllReduceSum(std::span<float> values) = 0;
   /// `buffer` of rank `root` becomes `buffer` of every rank; sizes are equal.
   virtual absl::Status Broadcast(int root, std::span<std::byte> buffer) = 0;
   /// Ends every present and later operation with `reason`. The first reason stays.
   virtual void Abort(const absl::Status& reason) = 0;
 };
+
+/// Internal when the buffers of an AllGather do not fit its sizes.
+absl::Status CheckGather(const Collective& team, std::span<const std::byte> send,
+                         std::span<const size_t> sizes, std::span<const std::byte> receive);
+
+/// Internal when `root` is no rank of the team.
+absl::Status CheckRoot(const Collective& team, int root);
 
 /// Makes the collective of one roster version.
 class CollectiveFactory {

@@ -28,22 +28,21 @@ absl::Status SameMembers(const v1::Roster& mine, const v1::Roster& theirs) {
 InProcessHub::InProcessHub() = default;
 InProcessHub::~InProcessHub() = default;
 
-class InProcessCollective : public ExchangeCollective {
+class InProcessLink : public Link {
  public:
-  InProcessCollective(v1::Roster roster, int rank, InProcessHub* hub,
-                      std::shared_ptr<InProcessHub::Group> group)
-      : ExchangeCollective(std::move(roster), rank, group->inboxes[rank]),
-        hub_(hub),
-        group_(std::move(group)) {}
+  InProcessLink(v1::Roster roster, int rank, InProcessHub* hub,
+                std::shared_ptr<InProcessHub::Group> group)
+      : Link(std::move(roster), rank, group->inboxes[rank]), hub_(hub), group_(std::move(group)) {}
 
-  ~InProcessCollective() override {
+  ~InProcessLink() override {
     TellPeers(absl::OkStatus());
     MutexLock lock(hub_->mutex_);
     if (++group_->left == size()) hub_->groups_.erase({roster().team_id(), roster().version()});
   }
 
- protected:
   void Send(int to, const Part& part) override { group_->inboxes[to]->Deliver(rank(), part); }
+
+ protected:
   void OnDead(const absl::Status& dead) override { TellPeers(dead); }
 
  private:
@@ -65,8 +64,8 @@ class InProcessCollective : public ExchangeCollective {
   const std::shared_ptr<InProcessHub::Group> group_;
 };
 
-absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(
-    const v1::Roster& roster, const v1::WorkerIdentity& self) {
+absl::StatusOr<std::unique_ptr<Link>> InProcessLinks::Connect(const v1::Roster& roster,
+                                                              const v1::WorkerIdentity& self) {
   ASSIGN_OR_RETURN(const int rank, RankOf(roster, self));
   std::shared_ptr<InProcessHub::Group> group;
   absl::Status stale;
@@ -111,7 +110,7 @@ absl::StatusOr<std::unique_ptr<Collective>> InProcessFactory::Create(
       }
     }
   }
-  auto made = std::make_unique<InProcessCollective>(roster, rank, hub_, group);
+  auto made = std::make_unique<InProcessLink>(roster, rank, hub_, group);
   if (!stale.ok()) {
     for (const auto& inbox : group->inboxes) inbox->Kill(stale);
   }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "common/base/mutex.h"
-#include "worker/collective/exchange.h"
+#include "worker/collective/link.h"
 
 namespace neolog::collective {
 
@@ -21,8 +21,8 @@ class InProcessHub {
   ~InProcessHub();
 
  private:
-  friend class InProcessCollective;
-  friend class InProcessFactory;
+  friend class InProcessLink;
+  friend class InProcessLinks;
   /// One roster version of one team: an inbox for each rank, from the first that joins to the last
   /// that leaves.
   struct Group {
@@ -40,12 +40,12 @@ class InProcessHub {
   std::map<std::pair<std::string, std::string>, uint64_t> latest_ GUARDED_BY(mutex_);
 };
 
-/// Collectives among threads that share `hub`, which must outlive them and the factory.
-class InProcessFactory : public CollectiveFactory {
+/// Links among threads that share `hub`, which must outlive them and the factory.
+class InProcessLinks : public LinkFactory {
  public:
-  explicit InProcessFactory(InProcessHub* hub) : hub_(hub) {}
-  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster,
-                                                     const v1::WorkerIdentity& self) override;
+  explicit InProcessLinks(InProcessHub* hub) : hub_(hub) {}
+  absl::StatusOr<std::unique_ptr<Link>> Connect(const v1::Roster& roster,
+                                                const v1::WorkerIdentity& self) override;
 
  private:
   InProcessHub* const hub_;

@@ -9,22 +9,21 @@
 
 #include "common/base/mutex.h"
 #include "common/rpc/channel.h"
-#include "worker/collective/exchange.h"
 #include "worker/collective/peer_streams_grpc.h"
 
 namespace neolog::collective {
 namespace {
 
-class PeerCollective : public ExchangeCollective {
+class PeerLink : public Link {
  public:
-  PeerCollective(std::shared_ptr<PeerHub> hub, std::shared_ptr<PeerTeam> team)
-      : ExchangeCollective(team->roster(), team->rank(), team->shared_inbox()),
+  PeerLink(std::shared_ptr<PeerHub> hub, std::shared_ptr<PeerTeam> team)
+      : Link(team->roster(), team->rank(), team->shared_inbox()),
         hub_(std::move(hub)),
         team_(std::move(team)),
         outbound_(size()) {}
 
   /// In good order: what was sent still arrives, and nothing is read any more.
-  ~PeerCollective() override {
+  ~PeerLink() override {
     hub_->Retire(*team_, absl::OkStatus());
     for (const auto& stream : outbound_) {
       if (stream != nullptr) stream->Finish();
@@ -36,9 +35,9 @@ class PeerCollective : public ExchangeCollective {
     outbound_[to] = std::move(stream);
   }
 
- protected:
   void Send(int to, const Part& part) override { outbound_[to]->Send(part); }
 
+ protected:
   void OnDead(const absl::Status& dead) override {
     hub_->Retire(*team_, dead);
     // A disagreement is told in order, behind the part that shows it; everything else at once.
@@ -58,7 +57,7 @@ class PeerCollective : public ExchangeCollective {
  private:
   const std::shared_ptr<PeerHub> hub_;
   const std::shared_ptr<PeerTeam> team_;
-  // by rank; const once the collective is handed out
+  // by rank; const once the link is handed out
   std::vector<std::shared_ptr<OutboundStream>> outbound_;
 };
 
@@ -76,7 +75,7 @@ class PeerServiceImpl : public v1::PeerService::CallbackService {
 
 }  // namespace
 
-struct PeerFactory::Server {
+struct PeerLinks::Server {
   std::shared_ptr<PeerHub> hub = std::make_shared<PeerHub>();
   PeerServiceImpl service{hub.get()};
   int max_message_bytes = 0;
@@ -100,7 +99,7 @@ std::string ChannelKey(const v1::RosterMember& member) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerFactory::Server::ChannelTo(
+absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerLinks::Server::ChannelTo(
     const v1::RosterMember& member) {
   const std::string key = ChannelKey(member);
   {
@@ -118,7 +117,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> PeerFactory::Server::ChannelTo(
   return channel;
 }
 
-void PeerFactory::Server::KeepChannels(const v1::Roster& roster) {
+void PeerLinks::Server::KeepChannels(const v1::Roster& roster) {
   std::map<std::string, std::shared_ptr<grpc::Channel>> gone;  // destroyed without the lock
   MutexLock lock(mutex);
   gone.swap(channels);
@@ -128,10 +127,10 @@ void PeerFactory::Server::KeepChannels(const v1::Roster& roster) {
   }
 }
 
-PeerFactory::PeerFactory(std::unique_ptr<Server> server, std::string address)
+PeerLinks::PeerLinks(std::unique_ptr<Server> server, std::string address)
     : server_(std::move(server)), address_(std::move(address)) {}
 
-absl::StatusOr<std::unique_ptr<PeerFactory>> PeerFactory::Start(const PeerOptions& options) {
+absl::StatusOr<std::unique_ptr<PeerLinks>> PeerLinks::Start(const PeerOptions& options) {
   auto server = std::make_unique<Server>();
   server->max_message_bytes = options.max_message_bytes;
   grpc::ServerBuilder builder;
@@ -147,17 +146,17 @@ absl::StatusOr<std::unique_ptr<PeerFactory>> PeerFactory::Start(const PeerOption
   }
   Target bound = options.listen;
   if (!bound.is_unix()) bound.port = static_cast<uint16_t>(ports[0]);
-  return std::unique_ptr<PeerFactory>(new PeerFactory(std::move(server), bound.ToString()));
+  return std::unique_ptr<PeerLinks>(new PeerLinks(std::move(server), bound.ToString()));
 }
 
-PeerFactory::~PeerFactory() {
+PeerLinks::~PeerLinks() {
   server_->hub->EndOutbound();
   // A deadline in the past cancels the inbound streams; returns when all of them are done.
   server_->server->Shutdown(std::chrono::system_clock::time_point::min());
 }
 
-absl::StatusOr<std::unique_ptr<Collective>> PeerFactory::Create(const v1::Roster& roster,
-                                                                const v1::WorkerIdentity& self) {
+absl::StatusOr<std::unique_ptr<Link>> PeerLinks::Connect(const v1::Roster& roster,
+                                                         const v1::WorkerIdentity& self) {
   ASSIGN_OR_RETURN(const int rank, RankOf(roster, self));
   std::vector<std::shared_ptr<grpc::Channel>> channels(roster.members_size());
   for (int r = 0; r < roster.members_size(); ++r) {
@@ -169,7 +168,7 @@ absl::StatusOr<std::unique_ptr<Collective>> PeerFactory::Create(const v1::Roster
   server_->hub->NextGeneration();
   auto team = std::make_shared<PeerTeam>(roster, rank);
   RETURN_IF_ERROR(server_->hub->Begin(team));
-  auto made = std::make_unique<PeerCollective>(server_->hub, team);
+  auto made = std::make_unique<PeerLink>(server_->hub, team);
   auto hello = std::make_shared<v1::PeerMessage>();
   *hello->mutable_hello()->mutable_worker() = self;
   hello->mutable_hello()->set_team_id(roster.team_id());

@@ -4,7 +4,7 @@
 #include <string>
 
 #include "common/rpc/target.h"
-#include "worker/collective/collective.h"
+#include "worker/collective/link.h"
 
 namespace neolog::collective {
 
@@ -16,8 +16,8 @@ struct PeerOptions {
   int max_message_bytes = 256 << 20;
 };
 
-/// The CPU collective: members send each other parts over gRPC streams, one stream per ordered pair
-/// of members.
+/// Links between worker processes: members send each other parts over gRPC streams, one stream per
+/// ordered pair of members.
 ///
 ///   rank 0 ──Hello, Part 0, Part 1, …──► rank 1          rank 1 ──Hello, Part 0, …──► rank 0
 ///
@@ -25,26 +25,23 @@ struct PeerOptions {
 /// worker follows, a stale one is refused. When a process dies its streams break and every
 /// operation that needs it is Unavailable at once; a stopped process only blocks, until the
 /// coordinator's next roster aborts. Owns one server for the worker's whole life; any thread may
-/// call Create.
-class PeerFactory : public CollectiveFactory {
+/// call Connect.
+class PeerLinks : public LinkFactory {
  public:
   /// Starts the server. Unavailable when the address cannot be bound; FailedPrecondition beyond
   /// loopback.
-  static absl::StatusOr<std::unique_ptr<PeerFactory>> Start(const PeerOptions& options);
-  /// Ends every stream and the server. Collectives made by it may still be destroyed later, and are
-  /// dead.
-  ~PeerFactory() override;
+  static absl::StatusOr<std::unique_ptr<PeerLinks>> Start(const PeerOptions& options);
+  /// Ends every stream and the server. Links made by it may still be destroyed later, and are dead.
+  ~PeerLinks() override;
   /// Where peers reach this worker, as a gRPC target with the port that was chosen.
   const std::string& address() const { return address_; }
 
-  /// FailedPrecondition when this worker already had this roster version of the team, or a newer
-  /// one.
-  absl::StatusOr<std::unique_ptr<Collective>> Create(const v1::Roster& roster,
-                                                     const v1::WorkerIdentity& self) override;
+  absl::StatusOr<std::unique_ptr<Link>> Connect(const v1::Roster& roster,
+                                                const v1::WorkerIdentity& self) override;
 
  private:
   struct Server;
-  PeerFactory(std::unique_ptr<Server> server, std::string address);
+  PeerLinks(std::unique_ptr<Server> server, std::string address);
 
   const std::unique_ptr<Server> server_;
   const std::string address_;

@@ -10,7 +10,7 @@
 
 #include "common/base/mutex.h"
 #include "neolog/v1/peer.grpc.pb.h"
-#include "worker/collective/exchange.h"
+#include "worker/collective/link.h"
 #include "worker/collective/peer_fence.h"
 
 namespace neolog::collective {

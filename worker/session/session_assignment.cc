@@ -4,7 +4,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/log.h"
-#include "worker/collective/exchange.h"
+#include "worker/collective/link.h"
 #include "worker/session/blame.h"
 #include "worker/session/session_core.h"
 

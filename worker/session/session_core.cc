@@ -1,7 +1,7 @@
 #include "worker/session/session_core.h"
 
 #include "common/base/log.h"
-#include "worker/collective/exchange.h"
+#include "worker/collective/link.h"
 
 namespace neolog::session {
 

@@ -16,7 +16,7 @@
 
 #include "common/base/mutex.h"
 #include "tests/support/status_matchers.h"
-#include "worker/collective/collective.h"
+#include "worker/collective/exchange.h"
 
 // One suite for every Collective: include it in a test that instantiates CollectiveConformanceTest.
 namespace neolog::collective {
@@ -29,6 +29,28 @@ class Bed {
   virtual std::string address(int worker) = 0;
   /// What else of a worker ends when its process dies, besides its collective.
   virtual void EndProcess(int worker) = 0;
+};
+
+/// Workers that are linked and exchange over their links.
+class ExchangeBed : public Bed {
+ public:
+  CollectiveFactory& factory(int worker) override { return *workers_[worker].factory; }
+  std::string address(int worker) override { return workers_[worker].address; }
+  void EndProcess(int worker) override { workers_[worker] = {}; }
+
+ protected:
+  void Add(std::unique_ptr<LinkFactory> links, std::string address) {
+    auto factory = std::make_unique<ExchangeFactory>(links.get());
+    workers_.push_back({std::move(links), std::move(factory), std::move(address)});
+  }
+
+ private:
+  struct Worker {
+    std::unique_ptr<LinkFactory> links;
+    std::unique_ptr<ExchangeFactory> factory;
+    std::string address;
+  };
+  std::vector<Worker> workers_;
 };
 
 struct BedKind {

@@ -5,19 +5,15 @@
 namespace neolog::collective {
 namespace {
 
-class InProcessBed : public Bed {
+class InProcessBed : public ExchangeBed {
  public:
   explicit InProcessBed(int workers) {
     for (int w = 0; w < workers; ++w)
-      factories_.push_back(std::make_unique<InProcessFactory>(&hub_));
+      Add(std::make_unique<InProcessLinks>(&hub_), "thread:" + WorkerName(w));
   }
-  CollectiveFactory& factory(int worker) override { return *factories_[worker]; }
-  std::string address(int worker) override { return "thread:" + WorkerName(worker); }
-  void EndProcess(int worker) override { factories_[worker].reset(); }
 
  private:
   InProcessHub hub_;
-  std::vector<std::unique_ptr<InProcessFactory>> factories_;
 };
 
 INSTANTIATE_TEST_SUITE_P(InProcess, CollectiveConformanceTest,

@@ -19,6 +19,7 @@
 #include "common/base/mutex.h"
 #include "common/storage/memory_blob_store.h"
 #include "tests/worker/session/fake_trainer.h"
+#include "worker/collective/exchange.h"
 #include "worker/collective/in_process.h"
 #include "worker/session/session.h"
 
@@ -45,7 +46,8 @@ class FakeCluster {
     v1::WorkerIdentity identity;
     std::unique_ptr<testing::FakeTrainer> trainer;
     std::unique_ptr<WorkerUplink> uplink;
-    std::unique_ptr<collective::InProcessFactory> factory;
+    std::unique_ptr<collective::InProcessLinks> links;
+    std::unique_ptr<collective::ExchangeFactory> factory;
     std::shared_ptr<Session> session;
   };
   struct RunBook {
@@ -76,7 +78,8 @@ class FakeCluster {
     worker->identity.set_incarnation(RandomBits64());
     worker->trainer = std::make_unique<testing::FakeTrainer>(options);
     worker->uplink = std::make_unique<WorkerUplink>(this, id);
-    worker->factory = std::make_unique<collective::InProcessFactory>(&hub_);
+    worker->links = std::make_unique<collective::InProcessLinks>(&hub_);
+    worker->factory = std::make_unique<collective::ExchangeFactory>(worker->links.get());
     worker->session =
         std::make_shared<Session>(SessionOptions{.commit_interval = absl::Milliseconds(5),
                                                  .retry_interval = absl::Milliseconds(20)},
