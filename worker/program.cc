@@ -1,8 +1,10 @@
 #include "worker/program.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -19,6 +21,10 @@
 
 namespace neolog {
 namespace {
+
+using collective::nccl::LibraryPaths;
+using collective::nccl::Load;
+using collective::nccl::VersionName;
 
 constexpr int kUsage = 2;
 
@@ -41,34 +47,87 @@ agent::Compute RealCompute(const agent::RunOptions& options) {
   return compute;
 }
 
-int Run(const agent::RunOptions& options) {
-  if (const auto device = torch_support::SelectDevice(options.device); !device.ok()) {
+/// How gradients are gathered, as the command line says.
+struct CollectiveOptions {
+  std::string over = "auto";
+  LibraryPaths libraries;
+};
+
+/// What a worker on `device` gathers over besides its peers' streams. A GPU without a usable NCCL
+/// goes on over those, unless NCCL was asked for.
+absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Device device) {
+  if (options.over == "peer" || (options.over == "auto" && device.is_cpu())) return agent::Nccl();
+  auto loaded = Load(options.libraries);
+  if (!loaded.ok() && options.over == "nccl") return loaded.status();
+  if (!loaded.ok()) {
+    spdlog::warn("gradients are gathered over the workers' own streams: {}",
+                 ToStd(loaded.status().message()));
+    return agent::Nccl();
+  }
+  agent::Nccl nccl{.libraries = std::move(loaded).value(),
+                   .device = std::max<int>(device.index(), 0)};
+  if (const auto error = nccl.libraries->cuda.set_device(nccl.device); error != 0) {
+    return FailedPrecondition(fmt::format("CUDA device {} cannot be used: {}", nccl.device,
+                                          nccl.libraries->cuda.get_error_string(error)));
+  }
+  return nccl;
+}
+
+int Run(const agent::RunOptions& options, const CollectiveOptions& collective) {
+  const auto device = torch_support::SelectDevice(options.device);
+  if (!device.ok()) {
     fmt::print(stderr, "neolog-worker: --device: {}\n", ToStd(device.status().message()));
     return kUsage;
   }
-  return agent::RunWorker(options, RealCompute(options));
+  const auto nccl = FindNccl(collective, *device);
+  if (!nccl.ok()) {
+    fmt::print(stderr, "neolog-worker: --collective nccl: {}\n", ToStd(nccl.status().message()));
+    return kUsage;
+  }
+  agent::Compute compute = RealCompute(options);
+  compute.nccl = *nccl;
+  return agent::RunWorker(options, compute);
 }
 
-int Doctor(bool json) {
+/// The settings of NCCL's own that it will find: they are passed through.
+nlohmann::json NcclSettings() {
+  nlohmann::json settings = nlohmann::json::object();
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string_view text = *entry;
+    if (const size_t equals = text.find('='); text.starts_with("NCCL_") && equals != text.npos)
+      settings[std::string(text.substr(0, equals))] = text.substr(equals + 1);
+  }
+  return settings;
+}
+
+int Doctor(bool json, const LibraryPaths& libraries) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   nlohmann::json devices = nlohmann::json::array({"cpu"});
   for (int i = 0; torch_support::SelectDevice(fmt::format("cuda:{}", i)).ok(); ++i)
     devices.push_back(fmt::format("cuda:{}", i));
+  const auto nccl = Load(libraries);
   nlohmann::json report = {{"version", kVersion},
                            {"instruction_set", found.instruction_set},
                            {"torch_build", found.torch_build},
                            {"cuda_build", found.cuda},
                            {"devices", devices},
+                           {"nccl", nccl.ok() ? VersionName((*nccl)->version) : "none"},
+                           {"nccl_settings", NcclSettings()},
                            {"threads", std::thread::hardware_concurrency()}};
+  if (!nccl.ok()) report["nccl_error"] = ToStd(nccl.status().message());
   if (json) {
     fmt::print("{}\n", report.dump());
     return 0;
   }
   fmt::print(
       "version          {}\ninstruction set  {}\ntorch build      {}\nbuilt with CUDA  {}\ndevices "
-      "         {}\nthreads          {}\n",
+      "         {}\nthreads          {}\nNCCL             {}\n",
       kVersion, found.instruction_set, found.torch_build, found.cuda ? "yes" : "no", devices.dump(),
-      std::thread::hardware_concurrency());
+      std::thread::hardware_concurrency(),
+      nccl.ok() ? report["nccl"].get<std::string>()
+                : "none: " + std::string(ToStd(nccl.status().message())));
+  for (const auto& [name, value] : report["nccl_settings"].items())
+    fmt::print("  {}={}\n", name, value.get<std::string>());
   return 0;
 }
 
@@ -111,6 +170,23 @@ int RunWorkerProgram(int argc, char** argv) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   run_command->add_option("--device", run.device, "cpu or cuda:N.")->capture_default_str();
+  CollectiveOptions collective;
+  run_command
+      ->add_option(
+          "--collective", collective.over,
+          "What gradients are gathered over: peer (the workers' own streams), nccl, or auto: "
+          "nccl on a GPU, where it can be had. A team uses it when every member has it.")
+      ->check(CLI::IsMember({"auto", "peer", "nccl"}))
+      ->envname("NEOLOG_COLLECTIVE")
+      ->capture_default_str();
+  run_command
+      ->add_option("--nccl-library", collective.libraries.nccl,
+                   "Another libnccl: a name that the loader finds, or a path.")
+      ->envname("NEOLOG_NCCL_LIBRARY")
+      ->capture_default_str();
+  run_command->add_option("--cudart-library", collective.libraries.cudart, "Another CUDA runtime.")
+      ->envname("NEOLOG_CUDART_LIBRARY")
+      ->capture_default_str();
   run_command->add_option("--log-level", log_level, "trace, debug, info, warn, error or off.")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -139,9 +215,9 @@ int RunWorkerProgram(int argc, char** argv) {
     fmt::print("{}\n", kVersion);
     return 0;
   }
-  if (doctor->parsed()) return Doctor(json);
+  if (doctor->parsed()) return Doctor(json, collective.libraries);
   InitLogging("neolog-worker", log_level, log_format == "json");
-  return Run(run);
+  return Run(run, collective);
 }
 
 }  // namespace neolog

@@ -279,7 +279,7 @@ void Engine::ChangeRoster(Turn& turn, const std::string& team_id, const std::set
   }
   turn.roster_events.emplace_back(
       team_id, fmt::format("team '{}' has roster version {} with {} members: {}", team_id,
-                           team.roster.version(), team.roster.members_size(), reason));
+                           team.roster.version(), team.roster.members_size(), team.roster.reason()));
   SendAssignment(turn, team);
 }
 
@@ -399,7 +399,7 @@ void Engine::PlaceNow(Turn& turn) {
     }
     const Team& team = state_.teams.at(team_id);
     turn.roster_events.emplace_back(
-        team_id, fmt::format("team '{}' was formed: {}", team_id, placement.reason));
+        team_id, fmt::format("team '{}' was formed: {}", team_id, team.roster.reason()));
     SendAssignment(turn, team);
   }
   for (const Growth& growth : decision.growths) {

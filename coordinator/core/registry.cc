@@ -108,6 +108,8 @@ AccusationDecision DecideAccusation(const ClusterState& state, const v1::WorkerI
     return {Kind::kLost, fmt::format("its stream is closed, and '{}' cannot reach it either: {}",
                                      accuser.worker_id(), failure.message())};
   }
+  if (SameIdentity(accuser, failure.peer()))
+    return {Kind::kSuspect, fmt::format("it cannot gather: {}", failure.message())};
   return {Kind::kSuspect,
           fmt::format("'{}' cannot reach it: {}", accuser.worker_id(), failure.message())};
 }
@@ -119,9 +121,12 @@ SuspicionDecision DecideSuspicion(const CoreOptions& options, const Worker& work
   if (worker.heartbeats == suspicion.heartbeats_before) {
     return {Kind::kLease, "silent since a peer complained; its lease decides"};
   }
+  const std::string& id = worker.identity.worker_id();
   const std::string what =
-      fmt::format("the link between '{}' and '{}' broke while both live ({})", suspicion.accuser,
-                  worker.identity.worker_id(), suspicion.message);
+      suspicion.accuser == id
+          ? fmt::format("'{}' cannot gather ({})", id, suspicion.message)
+          : fmt::format("the link between '{}' and '{}' broke while both live ({})",
+                        suspicion.accuser, id, suspicion.message);
   if (team.rebuilds_without_commit >= options.max_rebuilds) {
     return {Kind::kRemove, fmt::format("{}, {} times without a commit in between", what,
                                        options.max_rebuilds + 1)};

@@ -23,7 +23,8 @@ constexpr char kJournal[] = "s/coordinator/journal.db";
 
 }  // namespace
 
-LocalClusterForTest::LocalClusterForTest() : watch_("unix:" + dir_.File(kSocket), kPatience) {}
+LocalClusterForTest::LocalClusterForTest(std::vector<std::pair<std::string, std::string>> env)
+    : env_(std::move(env)), watch_("unix:" + dir_.File(kSocket), kPatience) {}
 
 LocalClusterForTest::~LocalClusterForTest() {
   const CommandResult down = Neolog({"down"});
@@ -38,7 +39,8 @@ SpawnOptions LocalClusterForTest::Options(std::vector<std::string> args) {
   SpawnOptions options;
   options.argv = {ProgramPath("neolog")};
   options.argv.insert(options.argv.end(), args.begin(), args.end());
-  options.env = {{"NEOLOG_STATE_DIR", dir_.File("s")}};
+  options.env = env_;
+  options.env.emplace_back("NEOLOG_STATE_DIR", dir_.File("s"));
   options.unset_env = {"NEOLOG_COORDINATOR", "OMP_NUM_THREADS"};
   return options;
 }

@@ -19,7 +19,8 @@ namespace neolog::testing {
 /// them. Down at the end.
 class LocalClusterForTest {
  public:
-  LocalClusterForTest();
+  /// `env` is added to what the programs see.
+  explicit LocalClusterForTest(std::vector<std::pair<std::string, std::string>> env = {});
   ~LocalClusterForTest();
 
   /// Runs `neolog ARGS...` to its end.
@@ -65,6 +66,7 @@ class LocalClusterForTest {
  private:
   SpawnOptions Options(std::vector<std::string> args);
 
+  const std::vector<std::pair<std::string, std::string>> env_;
   ScopedDir dir_;
   ClusterWatch watch_;
   pid_t killed_coordinator_ = 0;

@@ -52,7 +52,8 @@ void FillDefaults(google::protobuf::Message& message) {
 
 }  // namespace
 
-TeamCluster::TeamCluster() : watch_(Target(), absl::Minutes(2)) {}
+TeamCluster::TeamCluster(std::string nccl)
+    : nccl_(std::move(nccl)), watch_(Target(), absl::Minutes(2)) {}
 
 TeamCluster::~TeamCluster() {
   // Workers first: they would only wait for the coordinator. Subprocess kills and reaps.
@@ -71,12 +72,21 @@ void TeamCluster::StartCoordinator() {
 
 void TeamCluster::KillCoordinator() { coordinator_.reset(); }
 
-void TeamCluster::StartWorker(int index, int microseconds, const std::string& fault) {
+void TeamCluster::StartWorker(int index, int microseconds, const std::string& fault,
+                              const std::string& nccl_script) {
   const std::string name = fmt::format("w{}", index);
   std::vector<std::string> argv = {ProgramPath("neolog-test-worker"), Target(), name,
                                    dir_.File(name), std::to_string(microseconds)};
   if (!fault.empty()) argv.push_back(fault);
+  std::vector<std::pair<std::string, std::string>> env;
+  // The fake libnccl's ranks meet in files of TMPDIR, which go with this folder.
+  if (!nccl_.empty()) {
+    env = {{"NEOLOG_NCCL_LIBRARY", nccl_},
+           {"TMPDIR", dir_.path()},
+           {"NEOLOG_FAKE_NCCL_SCRIPT", nccl_script}};
+  }
   auto spawned = Subprocess::Spawn({.argv = argv,
+                                    .env = env,
                                     .stdout_to = OutputTo::Null(),
                                     .stderr_to = OutputTo::File(dir_.File(name + ".log"))});
   Check(spawned.status(), "starting a worker");

@@ -17,18 +17,20 @@
 namespace neolog::testing {
 
 /// A real coordinator with real workers as processes, where the workers' trainer has no model
-/// (neolog-test-worker). Every method that starts or asks something throws std::runtime_error when
-/// that fails.
+/// (neolog-test-worker). `nccl` is what the workers gather over, a libnccl with a CUDA runtime in
+/// it; empty: their own streams. Every method that starts or asks something throws
+/// std::runtime_error when that fails.
 class TeamCluster {
  public:
-  TeamCluster();
+  explicit TeamCluster(std::string nccl = "");
   ~TeamCluster();
 
   void StartCoordinator();
   void KillCoordinator();
   /// Starts worker `w<index>`; every microbatch takes `microseconds`. `fault`: see
-  /// test_worker_main.cc; empty: none.
-  void StartWorker(int index, int microseconds, const std::string& fault = "");
+  /// test_worker_main.cc; empty: none. `nccl_script`: what its libnccl does, see fake_nccl.h.
+  void StartWorker(int index, int microseconds, const std::string& fault = "",
+                   const std::string& nccl_script = "");
   void SignalWorker(int index, int signal);
   /// SIGKILL, reaped.
   void KillWorker(int index);
@@ -58,6 +60,7 @@ class TeamCluster {
   /// The coordinator's address.
   std::string Target() const;
 
+  const std::string nccl_;
   ScopedDir dir_;
   ClusterWatch watch_;
   std::unique_ptr<Subprocess> coordinator_;

@@ -41,9 +41,22 @@ int ExpectEveryStepOnce(TeamCluster& cluster, const std::string& run, uint32_t s
   return CountRosters(records);
 }
 
-TEST(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
+/// What the workers gather over.
+struct Transport {
+  const char* name;
+  const char* nccl;  // a libnccl, or empty
+};
+
+class TeamTest : public ::testing::TestWithParam<Transport> {};
+
+INSTANTIATE_TEST_SUITE_P(Over, TeamTest,
+                         ::testing::Values(Transport{"Peers", ""},
+                                           Transport{"Nccl", NEOLOG_FAKE_NCCL}),
+                         [](const auto& param) { return std::string(param.param.name); });
+
+TEST_P(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
   for (const int workers : {1, 2, 3}) {
-    TeamCluster cluster;
+    TeamCluster cluster(GetParam().nccl);
     cluster.StartCoordinator();
     for (int w = 0; w < workers; ++w) cluster.StartWorker(w, 500);
     const std::string run = cluster.Submit("zesko", 120, kBatch, workers);
@@ -51,11 +64,16 @@ TEST(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
     ExpectUndisturbedEnd(cluster, run, "zesko", 120);
     cluster.KillCoordinator();
     ExpectEveryStepOnce(cluster, run, 120);
+    const bool over_nccl = *GetParam().nccl != '\0' && workers > 1;
+    for (const auto& record : cluster.Journal()) {
+      if (!record.has_roster_formed()) continue;
+      EXPECT_EQ(record.roster_formed().roster().collective(), over_nccl ? "nccl" : "peer");
+    }
   }
 }
 
-TEST(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
-  TeamCluster cluster;
+TEST_P(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   cluster.StartWorker(0, 500);
   const std::string run = cluster.Submit("zesko", 1500, kBatch, 0);
@@ -68,8 +86,8 @@ TEST(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
   EXPECT_EQ(ExpectEveryStepOnce(cluster, run, 1500), 3);
 }
 
-TEST(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
-  TeamCluster cluster;
+TEST_P(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   const std::string good = cluster.Submit("good", 120, kBatch, 2);
   const std::string bad = cluster.Submit("bad", 120, kBatch, 2);
@@ -82,10 +100,10 @@ TEST(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
   EXPECT_THAT(failed.reason(), ::testing::HasSubstr("its prompts lack the word"));
 }
 
-TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
+TEST_P(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
   constexpr uint32_t kSteps = 3000;
   std::mt19937 random(7);
-  TeamCluster cluster;
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -130,9 +148,9 @@ TEST(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
   EXPECT_GE(rosters, 10);
 }
 
-TEST(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
+TEST_P(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
   constexpr uint32_t kSteps = 2000;
-  TeamCluster cluster;
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -156,9 +174,9 @@ TEST(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
   ExpectEveryStepOnce(cluster, run, kSteps);
 }
 
-TEST(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
+TEST_P(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
   constexpr uint32_t kSteps = 600;
-  TeamCluster cluster;
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -175,8 +193,8 @@ TEST(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
   ExpectEveryStepOnce(cluster, run, kSteps);
 }
 
-TEST(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
-  TeamCluster cluster;
+TEST_P(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
+  TeamCluster cluster(GetParam().nccl);
   cluster.StartCoordinator();
   for (int w = 0; w < 2; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", 400, kBatch, 2);
@@ -187,6 +205,30 @@ TEST(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
   EXPECT_THAT(cluster.Info(run).roster().reason(), ::testing::HasSubstr("SIGTERM"));
   ASSERT_TRUE(cluster.WaitCompleted(run));
   ExpectUndisturbedEnd(cluster, run, "zesko", 400);
+}
+
+// What the library of one member does to a team that gathers over NCCL: the others go on without
+// it, in the same processes, and it comes back if it lives.
+class NcclFaultTest : public ::testing::TestWithParam<const char*> {};
+
+INSTANTIATE_TEST_SUITE_P(TeamTest, NcclFaultTest,
+                         ::testing::Values("init_error@1", "system_error@1#40", "cuda_error@1#40",
+                                           "die@1#40"));
+
+TEST_P(NcclFaultTest, ChangesNothing) {
+  constexpr uint32_t kSteps = 400;
+  TeamCluster cluster(NEOLOG_FAKE_NCCL);
+  cluster.StartCoordinator();
+  // Ranks go by names at first, and by who came last afterwards: the fault strikes once.
+  for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000, "", w == 1 ? GetParam() : "");
+  const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
+  const pid_t survivor = cluster.WorkerPid(0);
+  ASSERT_TRUE(cluster.WaitCompleted(run)) << cluster.CoordinatorLog();
+  ExpectUndisturbedEnd(cluster, run, "zesko", kSteps);
+  EXPECT_EQ(cluster.WorkerPid(0), survivor);
+  EXPECT_TRUE(cluster.WorkerRuns(0));
+  cluster.KillCoordinator();
+  EXPECT_GE(ExpectEveryStepOnce(cluster, run, kSteps), 2);
 }
 
 }  // namespace

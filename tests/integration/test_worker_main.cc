@@ -10,6 +10,7 @@
 #include "worker/agent/run_command.h"
 
 // Arguments: COORDINATOR ID STATE_DIR MICROSECONDS_PER_MICROBATCH [no-model | bad-run=NAME]
+// NEOLOG_NCCL_LIBRARY: a libnccl, with a CUDA runtime in it, that it gathers over.
 // no-model: nothing can be prepared here. bad-run: the inputs of that run cannot be used.
 int main(int argc, char** argv) {
   if (argc != 5 && argc != 6) return 2;
@@ -22,6 +23,12 @@ int main(int argc, char** argv) {
   compute.capabilities.add_precisions("fp32");
   neolog::testing::FakeTrainerOptions trainer{.microbatch_time =
                                                   absl::Microseconds(std::atoi(argv[4]))};
+  // A libnccl to gather over.
+  if (const char* library = std::getenv("NEOLOG_NCCL_LIBRARY"); library != nullptr) {
+    auto loaded = neolog::collective::nccl::Load({.nccl = library, .cudart = library});
+    if (!loaded.ok()) return 2;
+    compute.nccl.libraries = std::move(loaded).value();
+  }
   const std::string fault = argc == 6 ? argv[5] : "";
   if (fault == "no-model")
     trainer.prepare_error = neolog::NotFound("there is no model on this host");

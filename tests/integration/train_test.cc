@@ -47,6 +47,26 @@ TEST(TrainTest, AnyNumberOfWorkers_GivesTheSameBytes) {
   }
 }
 
+TEST(TrainTest, GatheredOverNccl_GivesTheSameBytes) {
+  ASSERT_FALSE(UndisturbedBytes().empty());
+  const testing::ScopedDir meeting;
+  LocalClusterForTest cluster({{"NEOLOG_COLLECTIVE", "nccl"},
+                               {"NEOLOG_NCCL_LIBRARY", NEOLOG_FAKE_NCCL},
+                               {"NEOLOG_CUDART_LIBRARY", NEOLOG_FAKE_NCCL},
+                               {"TMPDIR", meeting.path()}});
+  const CommandResult doctor = cluster.Neolog({"doctor"});
+  EXPECT_THAT(doctor.out, HasSubstr("2.28.9"));
+  const CommandResult result =
+      cluster.Neolog({"train", cluster.RunFile("zesko", kSteps), "--workers", "2"});
+  ASSERT_TRUE(result.exit.success()) << result.err;
+  EXPECT_EQ(cluster.EmbeddingBytes("zesko"), UndisturbedBytes());
+  int over_nccl = 0;
+  for (const auto& record : cluster.DownAndJournal())
+    over_nccl +=
+        record.has_roster_formed() && record.roster_formed().roster().collective() == "nccl";
+  EXPECT_EQ(over_nccl, 1);
+}
+
 /// The journal of a cluster that is taken down has every step of "zesko" once, in order.
 void ExpectEveryStepOnce(LocalClusterForTest& cluster) {
   const Records records = cluster.DownAndJournal();

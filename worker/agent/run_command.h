@@ -7,6 +7,7 @@
 
 #include "common/storage/blob_store.h"
 #include "neolog/v1/run.pb.h"
+#include "worker/collective/nccl/libraries.h"
 #include "worker/session/trainer.h"
 
 namespace neolog::agent {
@@ -31,11 +32,21 @@ struct RunOptions {
   std::string device = "cpu";
 };
 
+/// What a worker gathers over besides its peers' streams.
+struct Nccl {
+  /// Null: nothing else.
+  std::shared_ptr<const collective::nccl::Libraries> libraries;
+  /// The CUDA device.
+  int device = 0;
+};
+
 /// What computes: made once the blobs can be reached; `capabilities` are told to the coordinator.
 struct Compute {
   std::function<absl::StatusOr<std::unique_ptr<session::Trainer>>(const RunOptions&, BlobStore*)>
       make_trainer;
+  /// Without nccl, which RunWorker fills in.
   v1::WorkerCapabilities capabilities;
+  Nccl nccl;
 };
 
 /// Works for the coordinator until it says shutdown, or SIGTERM or SIGINT arrives, which says

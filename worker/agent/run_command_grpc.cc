@@ -15,7 +15,9 @@
 #include "worker/agent/agent_grpc.h"
 #include "worker/agent/run_command.h"
 #include "worker/agent/session_listener.h"
+#include "worker/collective/chosen.h"
 #include "worker/collective/exchange.h"
+#include "worker/collective/nccl/nccl_collective.h"
 #include "worker/collective/peer_grpc.h"
 #include "worker/session/session.h"
 
@@ -77,6 +79,14 @@ int WaitForEnd(SignalPipe& signals, WakeFd& ended, int timeout_ms) {
   return taken.empty() ? 0 : taken.back();
 }
 
+/// NCCL holds the device and a thread for ever: only another process can go on, and whoever
+/// supervises this one starts it. Everything that counts is with the coordinator.
+void EndStuckProcess(const absl::Status& why) {
+  spdlog::critical("{}; it ends, to be started anew", ToStd(why.message()));
+  spdlog::shutdown();
+  _exit(1);
+}
+
 absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
   if (options.id.empty())
     return InvalidArgument("--id is empty: give this worker a name that no other one has");
@@ -96,14 +106,24 @@ absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
                    compute.make_trainer(options, &blobs));
   ASSIGN_OR_RETURN(const std::unique_ptr<collective::PeerLinks> peers,
                    collective::PeerLinks::Start({.listen = listen}));
-  collective::ExchangeFactory collectives(peers.get());
+  collective::ExchangeFactory exchange(peers.get());
+  std::optional<collective::nccl::NcclFactory> nccl;
+  if (compute.nccl.libraries != nullptr) {
+    nccl.emplace(compute.nccl.libraries, peers.get(),
+                 collective::nccl::NcclOptions{
+                     .communicator = {.device = compute.nccl.device, .on_stuck = EndStuckProcess}});
+  }
+  collective::ChosenFactory collectives(&exchange, nccl.has_value() ? &*nccl : nullptr);
 
   AgentOptions agent_options{.worker_id = options.id,
                              .draw_incarnation = [] { return RandomBits64(); }};
   agent_options.registration.set_host(HostName());
   agent_options.registration.set_process_id(getpid());
   agent_options.registration.set_peer_address(peers->address());
-  *agent_options.registration.mutable_capabilities() = compute.capabilities;
+  v1::WorkerCapabilities& capabilities = *agent_options.registration.mutable_capabilities();
+  capabilities = compute.capabilities;
+  if (compute.nccl.libraries != nullptr)
+    capabilities.set_nccl(collective::nccl::VersionName(compute.nccl.libraries->version));
 
   // Destroyed from the bottom up: timers' and streams' callbacks have ended before the agent goes,
   // the session's thread before what it speaks through.

@@ -136,6 +136,46 @@ TEST(Roster, Change_KeepsSurvivorsOrderAndAppendsNewcomers) {
   EXPECT_THAT(order, ElementsAre("c", "d", "b", "a", "0"));
 }
 
+TEST(Roster, Collective_IsNcclWhenEveryMemberHasTheSame) {
+  struct Case {
+    std::vector<const char*> nccl;  // by member
+    const char* collective;
+    const char* reason;
+  };
+  for (const Case& c : {
+           Case{{"", ""}, "peer", "why"},
+           Case{{"2.28.9"}, "peer", "why"},  // nobody to gather from
+           Case{{"2.28.9", "2.28.9"}, "nccl", "why; gathers over NCCL 2.28.9"},
+           Case{
+               {"2.28.9", "", "2.28.9"}, "peer", "why; gathers over peers, since 'w1' has no NCCL"},
+           Case{{"2.28.9", "2.27.3"},
+                "peer",
+                "why; gathers over peers, since 'w0' has NCCL 2.28.9 and 'w1' NCCL 2.27.3"},
+       }) {
+    std::vector<v1::RosterMember> members;
+    for (const char* nccl : c.nccl) {
+      members.push_back(MemberOf(MakeWorker("w" + std::to_string(members.size()))));
+      members.back().set_nccl(nccl);
+    }
+    const v1::Roster roster = FirstRoster("team-1", members, "why");
+    EXPECT_EQ(roster.collective(), c.collective);
+    EXPECT_EQ(roster.reason(), c.reason);
+  }
+}
+
+TEST(Roster, Collective_IsDecidedAnewWithEveryChange) {
+  std::vector<v1::RosterMember> members;
+  for (const char* id : {"w0", "w1", "w2"}) {
+    members.push_back(MemberOf(MakeWorker(id)));
+    if (members.size() < 3) members.back().set_nccl("2.28.9");
+  }
+  const v1::Roster mixed = FirstRoster("team-1", members, "formed");
+  EXPECT_EQ(mixed.collective(), "peer");
+  const v1::Roster two = NextRoster(mixed, {"w2"}, {}, "w2 was lost");
+  EXPECT_EQ(two.collective(), "nccl");
+  EXPECT_EQ(NextRoster(two, {"w1"}, {}, "w1 was lost").collective(), "peer");
+}
+
 // --- profile
 
 TEST(Profile, Mismatch_NamesTheFieldAndWhatToDo) {

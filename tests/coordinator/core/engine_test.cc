@@ -207,6 +207,17 @@ TEST(Engine, BrokenLinkBetweenLiveWorkers_MakesNewLinksAndInTheEndRemovesTheAccu
       << "the incarnation is barred from this team";
 }
 
+TEST(Engine, WorkerThatComplainsAboutItself_IsTriedAgainAndInTheEndRemoved) {
+  Pair pair;
+  for (int time = 0; time < 4; ++time) {
+    EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0", "w1"));
+    pair.cluster.Complain("w1", "w1");
+    Live(pair.cluster, absl::Milliseconds(400), {"w0", "w1"});
+    EXPECT_THAT(pair.cluster.team().roster.reason(), HasSubstr("'w1' cannot gather"));
+  }
+  EXPECT_THAT(pair.cluster.Members(), ElementsAre("w0"));
+}
+
 TEST(Engine, ComplaintAboutASilentWorker_LeavesItToItsLease) {
   Pair pair;
   Live(pair.cluster, absl::Milliseconds(100), {"w0", "w1"});
