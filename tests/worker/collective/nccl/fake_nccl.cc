@@ -142,9 +142,19 @@ namespace {
 /// The streams of this thread, which stands for a device: every rank has its own.
 thread_local std::vector<CUstream_st*> device_streams;
 
+// Not the exported functions, which in a process with libtorch are the real ones to a caller here.
+CudaError Allocate(void** pointer, size_t bytes) {
+  *pointer = std::calloc(1, bytes);
+  ++live;
+  return kCudaSuccess;
+}
+
 /// As the real ones do, freeing memory waits for what the device still does with it.
-void AwaitDevice() {
+CudaError Free(void* pointer) {
   for (CUstream_st* stream : device_streams) stream->AwaitIdle();
+  std::free(pointer);
+  --live;
+  return kCudaSuccess;
 }
 
 }  // namespace
@@ -462,24 +472,13 @@ CudaError cudaEventDestroy(CUevent_st* event) {
   return kCudaSuccess;
 }
 
-CudaError cudaMalloc(void** pointer, size_t bytes) {
-  *pointer = std::calloc(1, bytes);
-  ++live;
-  return kCudaSuccess;
-}
+CudaError cudaMalloc(void** pointer, size_t bytes) { return Allocate(pointer, bytes); }
 
-CudaError cudaFree(void* pointer) {
-  AwaitDevice();
-  std::free(pointer);
-  --live;
-  return kCudaSuccess;
-}
+CudaError cudaFree(void* pointer) { return Free(pointer); }
 
-CudaError cudaHostAlloc(void** pointer, size_t bytes, unsigned) {
-  return cudaMalloc(pointer, bytes);
-}
+CudaError cudaHostAlloc(void** pointer, size_t bytes, unsigned) { return Allocate(pointer, bytes); }
 
-CudaError cudaFreeHost(void* pointer) { return cudaFree(pointer); }
+CudaError cudaFreeHost(void* pointer) { return Free(pointer); }
 
 CudaError cudaMemcpyAsync(void* to, const void* from, size_t bytes, CopyKind, CUstream_st* stream) {
   stream->Add([=] { std::memcpy(to, from, bytes); });
