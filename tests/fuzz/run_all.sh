@@ -42,9 +42,14 @@ for name in "${names[@]}"; do
   fi
   mkdir -p "$work/corpus"
   rm -f "$work"/*.log "$work"/{crash,leak,timeout,oom,slow-unit}-*  # of an earlier run
-  # Longer inputs find nothing new and take longer, except a model's keys: whole, they are 48 KB.
-  longest=4096
-  [ "$name" = checkpoint ] && longest=65536
+  # Longer inputs reach no other code and take longer: a prompt and a run file reach all of theirs at these lengths. A
+  # model's keys do not: whole, they are 48 KB.
+  case $name in
+    tokenizer) longest=256 ;;
+    yaml) longest=512 ;;
+    checkpoint) longest=65536 ;;
+    *) longest=4096 ;;
+  esac
   printf 'fuzz: %-16s ' "$name"
   processes=()
   for ((seed = 1; seed <= jobs; ++seed)); do
