@@ -1,6 +1,8 @@
 #include "common/config/schema.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <limits>
 
 #include "fmt/format.h"
@@ -20,11 +22,23 @@ std::string_view SectionOf(std::string_view key) {
   return dot == std::string_view::npos ? std::string_view() : key.substr(0, dot);
 }
 
+// A set of the letters of `word`; a few letters share a bit.
+uint64_t LettersOf(std::string_view word) {
+  uint64_t letters = 0;
+  for (const char c : word) letters |= uint64_t{1} << (Fold(c) & 63);
+  return letters;
+}
+
 // The edit distance, where it is small enough for a slip of the hand.
 std::optional<size_t> NearDistance(std::string_view a, std::string_view b) {
   const size_t shorter = std::min(a.size(), b.size()), longer = std::max(a.size(), b.size());
   const size_t limit = std::max<size_t>(1, longer / 3);
   if (longer - shorter > limit) return std::nullopt;  // as many letters are missing at least
+  // A letter that only one of them has is an edit. A file of nonsense has many keys, and this is
+  // what spares each of them a table for every setting.
+  const uint64_t in_a = LettersOf(a), in_b = LettersOf(b);
+  const int alone = std::max(std::popcount(in_a & ~in_b), std::popcount(in_b & ~in_a));
+  if (static_cast<size_t>(alone) > limit) return std::nullopt;
   const size_t distance = EditDistance(a, b);
   if (distance > limit) return std::nullopt;
   return distance;

@@ -78,6 +78,28 @@ TEST(SchemaTest, NearestKey) {
   }
 }
 
+TEST(SchemaTest, NearestKey_FindsEverySlipOfOneLetter) {
+  for (const std::string& key : AllKeys(Root())) {
+    const size_t dot = key.rfind('.');
+    const std::string section = dot == std::string::npos ? "" : key.substr(0, dot);
+    const std::string name = key.substr(dot + 1);
+    if (name.size() < 3) continue;
+    for (size_t i = 0; i < name.size(); ++i) {
+      std::string left_out = name, doubled = name, other = name, swapped = name;
+      left_out.erase(i, 1);
+      doubled.insert(i, 1, name[i]);
+      other[i] = 'Q';
+      if (i > 0) std::swap(swapped[i], swapped[i - 1]);
+      for (const std::string& slip : {left_out, doubled, other, swapped}) {
+        const std::string nearest = NearestKey(Root(), section, slip);
+        // Another setting of the section may be as near.
+        EXPECT_LE(EditDistance(slip, nearest.substr(nearest.rfind('.') + 1)), 1u)
+            << key << " as " << slip << ": " << nearest;
+      }
+    }
+  }
+}
+
 TEST(SchemaTest, EditDistance) {
   EXPECT_EQ(EditDistance("", ""), 0u);
   EXPECT_EQ(EditDistance("abc", ""), 3u);
@@ -98,7 +120,8 @@ TEST(SchemaTest, ExpectedText) {
   EXPECT_EQ(text("training.epsilon"), "a number, 0 or more");
   EXPECT_EQ(text("data.flip"), "true or false");
   EXPECT_EQ(text("model.precision"), "one of fp32, bf16");
-  EXPECT_EQ(text("checkpoint.formats"), "a list, each item one of a1111, png, diffusers, kohya, sdxl, onetrainer");
+  EXPECT_EQ(text("checkpoint.formats"),
+            "a list, each item one of a1111, png, diffusers, kohya, sdxl, onetrainer");
   EXPECT_EQ(text("model.path"), "a path");
   EXPECT_EQ(text("training"), "a map of settings");
 }
