@@ -15,6 +15,7 @@
 #include "worker/agent/run_command.h"
 #include "worker/generate/draw_command.h"
 #include "worker/replay/replay_command.h"
+#include "worker/torch_support/cuda/cuda_devices.h"
 #include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/pack_trainer.h"
@@ -28,14 +29,25 @@ using collective::nccl::VersionName;
 
 constexpr int kUsage = 2;
 
-agent::Compute RealCompute(const agent::RunOptions& options) {
+/// What is told of `device` is what a run may be bound to: devices of one name compute the same
+/// bits.
+absl::StatusOr<agent::Compute> RealCompute(const agent::RunOptions& options, c10::Device device) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   agent::Compute compute;
   compute.capabilities.set_instruction_set(found.instruction_set);
   compute.capabilities.set_torch_build(found.torch_build);
-  compute.capabilities.set_device(options.device);
+  bool bfloat16 = true;
+  if (device.is_cpu()) {
+    compute.capabilities.set_device("cpu");
+  } else {
+    ASSIGN_OR_RETURN(const torch_support::CudaDevice cuda,
+                     torch_support::DescribeCudaDevice(device.index()));
+    compute.capabilities.set_device(cuda.name);
+    bfloat16 = cuda.bfloat16;
+  }
   compute.capabilities.set_threads(options.threads);
-  for (const char* precision : {"fp32", "bf16"}) compute.capabilities.add_precisions(precision);
+  compute.capabilities.add_precisions("fp32");
+  if (bfloat16) compute.capabilities.add_precisions("bf16");
   compute.make_trainer = [](const agent::RunOptions& run, BlobStore* blobs) {
     return train::CreatePackTrainer({.threads = static_cast<int>(run.threads),
                                      .device = run.device,
@@ -84,9 +96,13 @@ int Run(const agent::RunOptions& options, const CollectiveOptions& collective) {
     fmt::print(stderr, "neolog-worker: --collective nccl: {}\n", ToStd(nccl.status().message()));
     return kUsage;
   }
-  agent::Compute compute = RealCompute(options);
-  compute.nccl = *nccl;
-  return agent::RunWorker(options, compute);
+  auto compute = RealCompute(options, *device);
+  if (!compute.ok()) {
+    fmt::print(stderr, "neolog-worker: --device: {}\n", ToStd(compute.status().message()));
+    return kUsage;
+  }
+  compute->nccl = *nccl;
+  return agent::RunWorker(options, *compute);
 }
 
 /// The settings of NCCL's own that it will find: they are passed through.
@@ -103,8 +119,8 @@ nlohmann::json NcclSettings() {
 int Doctor(bool json, const LibraryPaths& libraries) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   nlohmann::json devices = nlohmann::json::array({"cpu"});
-  for (int i = 0; torch_support::SelectDevice(fmt::format("cuda:{}", i)).ok(); ++i)
-    devices.push_back(fmt::format("cuda:{}", i));
+  const auto gpus = torch_support::CudaDeviceCount();
+  for (int i = 0; gpus.ok() && i < *gpus; ++i) devices.push_back(fmt::format("cuda:{}", i));
   const auto nccl = Load(libraries);
   nlohmann::json report = {{"version", kVersion},
                            {"instruction_set", found.instruction_set},
@@ -114,6 +130,7 @@ int Doctor(bool json, const LibraryPaths& libraries) {
                            {"nccl", nccl.ok() ? VersionName((*nccl)->version) : "none"},
                            {"nccl_settings", NcclSettings()},
                            {"threads", std::thread::hardware_concurrency()}};
+  if (!gpus.ok()) report["cuda_error"] = ToStd(gpus.status().message());
   if (!nccl.ok()) report["nccl_error"] = ToStd(nccl.status().message());
   if (json) {
     fmt::print("{}\n", report.dump());

@@ -159,7 +159,8 @@ void AddRunCommands(CLI::App& app, Parsed& p) {
 void AddClusterCommands(CLI::App& app, Parsed& p) {
   CLI::App* up = AddCommand(app, p, "up", "Start a local cluster that stays until `neolog down`",
                             [&p](Context& c) { return UpCommand(c, p.up); });
-  up->add_option("--workers", p.up.workers, "Workers (default: one per share of --threads cores)")
+  up->add_option("--workers", p.up.workers,
+                 "Workers (default: one per share of --threads cores, or per GPU)")
       ->check(CLI::Range(1u, 1024u));
   up->add_option("--threads", p.up.threads, "CPU threads of each worker")
       ->capture_default_str()

@@ -7,6 +7,7 @@
 #include "common/base/subprocess.h"
 #include "common/base/version.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/host_devices.h"
 
 namespace neolog::cli {
 namespace {
@@ -86,16 +87,9 @@ Check CheckCluster(Context& context, const StateDir& dir) {
 }
 
 Check CheckDevices(const std::string& worker, Json& devices) {
-  SpawnOptions spawn;
-  spawn.argv = {worker, "doctor", "--json"};
-  const auto result = RunCommand(spawn, absl::Seconds(60));
-  if (!result.ok()) return {"devices", false, std::string(result.status().message())};
-  devices = Json::parse(result->out, nullptr, /*allow_exceptions=*/false);
-  if (!result->exit.success() || devices.is_discarded()) {
-    return {"devices", false,
-            fmt::format("'{} doctor --json' ended with {}: {}", worker, result->exit.ToString(),
-                        Trim(result->err))};
-  }
+  auto report = AskWorkerDoctor(worker);
+  if (!report.ok()) return {"devices", false, std::string(report.status().message())};
+  devices = std::move(report).value();
   std::string detail;
   for (const auto& [key, value] : devices.items()) {
     if (!detail.empty()) detail += ", ";

@@ -67,10 +67,6 @@ absl::StatusOr<Programs> FindPrograms(const std::string& self_path) {
   return programs;
 }
 
-uint32_t DefaultWorkers(uint32_t cores, uint32_t threads) {
-  return std::max<uint32_t>(1, cores / std::max<uint32_t>(1, threads));
-}
-
 absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::Connect(const StateDir& dir) {
   RETURN_IF_ERROR(CheckStateDir(dir));
   ASSIGN_OR_RETURN(auto connection, SupervisorConnection::Connect(dir.SupervisorSocket()));
@@ -95,9 +91,9 @@ absl::StatusOr<std::unique_ptr<LocalCluster>> LocalCluster::ConnectOrStart(const
   return cluster;
 }
 
-absl::StatusOr<SupervisorReply> LocalCluster::Ensure(uint32_t workers, uint32_t threads,
-                                                     const std::string& device) {
-  return connection_->Call({SupervisorRequest::Op::kEnsure, workers, threads, device});
+absl::StatusOr<SupervisorReply> LocalCluster::Ensure(const std::vector<std::string>& devices,
+                                                     uint32_t threads) {
+  return connection_->Call({SupervisorRequest::Op::kEnsure, devices, threads});
 }
 
 bool LocalCluster::WaitForListener(absl::Duration timeout) {

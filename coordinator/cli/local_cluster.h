@@ -23,9 +23,6 @@ struct Programs {
 /// for.
 absl::StatusOr<Programs> FindPrograms(const std::string& self_path);
 
-/// How many workers a host gets that did not say: one per share of `threads` cores, at least one.
-uint32_t DefaultWorkers(uint32_t cores, uint32_t threads);
-
 /// A connection to the user's local cluster. While it lives its process counts as attached, and a
 /// cluster that was started on demand stays.
 class LocalCluster {
@@ -47,9 +44,9 @@ class LocalCluster {
   /// The coordinator's gRPC target.
   const std::string& target() const { return target_; }
 
-  /// At least `workers` workers with `threads` threads on `device`.
-  absl::StatusOr<SupervisorReply> Ensure(uint32_t workers, uint32_t threads,
-                                         const std::string& device);
+  /// At least one worker with `threads` threads for each of `devices`, which may be named several
+  /// times.
+  absl::StatusOr<SupervisorReply> Ensure(const std::vector<std::string>& devices, uint32_t threads);
   /// Waits until the coordinator listens on its socket, so that no gRPC channel meets a closed door
   /// and backs off for a second. False when it does not within `timeout`.
   bool WaitForListener(absl::Duration timeout);

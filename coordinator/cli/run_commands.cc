@@ -3,9 +3,9 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <thread>
 
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/host_devices.h"
 #include "coordinator/cli/progress.h"
 
 namespace neolog::cli {
@@ -137,12 +137,11 @@ ExitCode ResumeCommand(Context& context, const ResumeOptions& options) {
   if (!run.ok()) return Fail(context, run.status());
   if (session->cluster) {
     const v1::ResourceSpec& resources = run->spec().resources();
-    uint32_t workers = options.workers.value_or(resources.workers());
-    if (workers == 0) {
-      workers = DefaultWorkers(std::thread::hardware_concurrency(), resources.threads_per_worker());
-    }
-    const auto ensured =
-        session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
+    const auto devices = PlanLocalWorkers(context.self_path, resources.device(),
+                                          options.workers.value_or(resources.workers()),
+                                          resources.threads_per_worker());
+    if (!devices.ok()) return Fail(context, devices.status());
+    const auto ensured = session->cluster->Ensure(*devices, resources.threads_per_worker());
     if (!ensured.ok()) return Fail(context, ensured.status());
   }
   PrintRun(*context.console, *run);

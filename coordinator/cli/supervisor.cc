@@ -235,13 +235,13 @@ bool Supervisor::Serve(Connection& connection) {
 }
 
 SupervisorReply Supervisor::Handle(const SupervisorRequest& request) {
+  SupervisorReply reply;
   switch (request.op) {
     case SupervisorRequest::Op::kInfo: break;
-    case SupervisorRequest::Op::kEnsure: Ensure(request); break;
+    case SupervisorRequest::Op::kEnsure: reply.error = Ensure(request); break;
     case SupervisorRequest::Op::kKeep: on_demand_ = false; break;
     case SupervisorRequest::Op::kDown: leave_reason_ = "told to leave"; break;
   }
-  SupervisorReply reply;
   reply.version = kVersion;
   reply.pid = getpid();
   reply.target = options_.dir.CoordinatorTarget();
@@ -254,17 +254,27 @@ SupervisorReply Supervisor::Handle(const SupervisorRequest& request) {
   return reply;
 }
 
-void Supervisor::Ensure(const SupervisorRequest& request) {
+std::string Supervisor::Ensure(const SupervisorRequest& request) {
   const uint32_t threads = std::max<uint32_t>(1, request.threads);
-  uint32_t have = 0;
   std::set<std::string> taken;
+  std::multiset<std::string> wanted(request.devices.begin(), request.devices.end());
   for (const auto& child : children_) {
     taken.insert(child->name);
-    if (child->threads == threads && child->device == request.device) ++have;
+    const auto asked = wanted.find(child->device);
+    if (asked == wanted.end()) continue;
+    if (child->threads == threads) {
+      wanted.erase(asked);
+    } else if (child->device != "cpu") {
+      return fmt::format(
+          "'{}' has {} already, with {} threads instead of {}: ask for as many, or let "
+          "`neolog down` end it first",
+          child->name, child->device, child->threads, threads);
+    }
   }
-  for (uint32_t index = 0; have < request.workers; ++index) {
-    const std::string id = fmt::format("w{}", index);
-    if (taken.count(id) > 0) continue;
+  uint32_t index = 0;
+  for (const std::string& device : wanted) {
+    while (taken.contains(fmt::format("w{}", index))) ++index;
+    const std::string id = fmt::format("w{}", index++);
     mkdir(options_.dir.WorkerState(id).c_str(),
           0700);  // an error shows when the worker wants to use it
     auto worker = std::make_unique<Child>();
@@ -280,17 +290,17 @@ void Supervisor::Ensure(const SupervisorRequest& request) {
                     "--threads",
                     std::to_string(threads),
                     "--device",
-                    request.device,
+                    device,
                     "--fingerprint-cache",
                     options_.dir.Fingerprints()};
     worker->threads = threads;
-    worker->device = request.device;
+    worker->device = device;
     worker->log = options_.dir.Log(id);
     worker->backoff = options_.min_backoff;
     children_.push_back(std::move(worker));
-    ++have;
   }
   StartDue();
+  return "";
 }
 
 bool Supervisor::ShouldLeave() {

@@ -69,7 +69,8 @@ class Supervisor {
   /// False when the connection is over.
   bool Serve(Connection& connection);
   SupervisorReply Handle(const SupervisorRequest& request);
-  void Ensure(const SupervisorRequest& request);
+  /// Empty, or why a device cannot have what is asked; then nothing was started.
+  std::string Ensure(const SupervisorRequest& request);
   bool ShouldLeave();
   void StopChildren();
   absl::Duration UntilNext() const;

@@ -46,11 +46,7 @@ std::string Encode(const SupervisorRequest& request) {
   for (const auto& [name, value] : Ops()) {
     if (value == request.op) op = name;
   }
-  return Json{{"op", op},
-              {"workers", request.workers},
-              {"threads", request.threads},
-              {"device", request.device}}
-      .dump();
+  return Json{{"op", op}, {"devices", request.devices}, {"threads", request.threads}}.dump();
 }
 
 std::string Encode(const SupervisorReply& reply) {
@@ -78,9 +74,8 @@ absl::StatusOr<SupervisorRequest> DecodeRequest(std::string_view line) {
     if (op == Ops().end())
       return InvalidArgument(fmt::format("unknown request '{}'", json.at("op").dump()));
     request.op = op->second;
-    request.workers = json.value("workers", 0u);
+    request.devices = json.value("devices", std::vector<std::string>());
     request.threads = json.value("threads", 1u);
-    request.device = json.value("device", "cpu");
     return request;
   } catch (const Json::exception& e) {
     return InvalidArgument(

@@ -18,7 +18,7 @@ struct SupervisorRequest {
   enum class Op {
     /// Nothing but the reply.
     kInfo,
-    /// At least `workers` workers with these threads and device.
+    /// At least one worker with these threads for each of the devices.
     kEnsure,
     /// Stay until told to leave, even when no run is left.
     kKeep,
@@ -26,9 +26,9 @@ struct SupervisorRequest {
     kDown,
   };
   Op op = Op::kInfo;
-  uint32_t workers = 0;
+  /// One entry a worker: "cpu", or "cuda:N", which has no second one.
+  std::vector<std::string> devices;
   uint32_t threads = 1;
-  std::string device = "cpu";
 };
 
 /// One child as the supervisor knows it.

@@ -2,12 +2,12 @@
 #include <signal.h>
 
 #include <filesystem>
-#include <thread>
 
 #include "common/base/hash.h"
 #include "common/config/settings_text.h"
 #include "common/storage/posix_file_system.h"
 #include "coordinator/cli/commands.h"
+#include "coordinator/cli/host_devices.h"
 #include "coordinator/cli/inputs.h"
 #include "coordinator/cli/run_file.h"
 
@@ -47,6 +47,13 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
   console.Note(fmt::format("'{}' from {}, {}, on '{}'", spec.word(0).name(),
                            Plural(spec.data().samples_size(), "picture"),
                            Plural(spec.training().steps(), "step"), spec.model().path()));
+  const v1::ResourceSpec& resources = spec.resources();
+  absl::StatusOr<std::vector<std::string>> devices = std::vector<std::string>();
+  if (context.local()) {
+    devices = PlanLocalWorkers(context.self_path, resources.device(), resources.workers(),
+                               resources.threads_per_worker());
+    if (!devices.ok()) return Fail(context, devices.status());
+  }
   if (options.dry_run) {
     console.Note("everything is in order; nothing was started (--dry-run)");
     return kExitOk;
@@ -56,16 +63,10 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
   auto session = ConnectOrStart(context, /*on_demand=*/true);
   if (!session.ok()) return Fail(context, session.status());
   if (session->cluster) {
-    const v1::ResourceSpec& resources = spec.resources();
-    const uint32_t workers =
-        resources.workers() > 0
-            ? resources.workers()
-            : DefaultWorkers(std::thread::hardware_concurrency(), resources.threads_per_worker());
-    const auto ensured =
-        session->cluster->Ensure(workers, resources.threads_per_worker(), resources.device());
+    const auto ensured = session->cluster->Ensure(*devices, resources.threads_per_worker());
     if (!ensured.ok()) return Fail(context, ensured.status());
-    console.Detail(
-        fmt::format("local cluster with {} at {}", Plural(workers, "worker"), ensured->target));
+    console.Detail(fmt::format("local cluster with {} at {}", Plural(devices->size(), "worker"),
+                               ensured->target));
   }
 
   bool interrupted = false;

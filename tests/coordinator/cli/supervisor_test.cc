@@ -90,9 +90,11 @@ class SupervisorTest : public ::testing::Test {
 TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
   Start();
   auto client = Connect();
-  ASSERT_OK_AND_ASSIGN(auto info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));
-  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, 2, 1,
-                                           "cpu"}));  // the second changes nothing
+  ASSERT_OK_AND_ASSIGN(auto info,
+                       client->Call({SupervisorRequest::Op::kEnsure, {"cpu", "cpu"}, 1}));
+  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure,
+                                           {"cpu", "cpu"},
+                                           1}));  // the second changes nothing
   ASSERT_EQ(info.children.size(), 3u);
   EXPECT_EQ(info.children[0].name, "coordinator");
   EXPECT_EQ(info.children[1].name, "w0");
@@ -101,7 +103,7 @@ TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
     EXPECT_TRUE(FindProcess(static_cast<pid_t>(child.pid)).has_value());
   EXPECT_EQ(info.target, "unix:" + options_.dir.root + "/coordinator.sock");
   // Workers with other threads are other workers.
-  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, 1, 4, "cpu"}));
+  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kEnsure, {"cpu"}, 4}));
   ASSERT_EQ(info.children.size(), 4u);
   EXPECT_EQ(info.children[3].threads, 4u);
   ASSERT_TRUE(Eventually([&] {
@@ -116,11 +118,28 @@ TEST_F(SupervisorTest, Ensure_StartsWorkersOnceEachWithTheirOwnId) {
       << "hashed once, by the command";
 }
 
+TEST_F(SupervisorTest, Ensure_GivesEveryGpuOneWorker) {
+  Start();
+  auto client = Connect();
+  ASSERT_OK_AND_ASSIGN(auto info,
+                       client->Call({SupervisorRequest::Op::kEnsure, {"cuda:1", "cuda:0"}, 2}));
+  ASSERT_OK_AND_ASSIGN(
+      info, client->Call({SupervisorRequest::Op::kEnsure, {"cuda:0", "cuda:1", "cuda:2"}, 2}));
+  std::vector<std::string> devices;
+  for (const ChildInfo& child : info.children) devices.push_back(child.device);
+  EXPECT_THAT(devices, ElementsAre("", "cuda:0", "cuda:1", "cuda:2"));
+  EXPECT_THAT(client->Call({SupervisorRequest::Op::kEnsure, {"cpu", "cuda:1"}, 1}),
+              StatusIs(absl::StatusCode::kInternal,
+                       HasSubstr("'w1' has cuda:1 already, with 2 threads instead of 1")));
+  ASSERT_OK_AND_ASSIGN(info, client->Call({SupervisorRequest::Op::kInfo}));
+  EXPECT_EQ(info.children.size(), 4u) << "nothing was started";
+}
+
 TEST_F(SupervisorTest, DeadChild_IsStartedAgainAndItsEndIsReported) {
   Start();
   auto client = Connect();
   ASSERT_OK_AND_ASSIGN(const auto before,
-                       client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
+                       client->Call({SupervisorRequest::Op::kEnsure, {"cpu"}, 1}));
   kill(static_cast<pid_t>(before.children[1].pid), SIGKILL);
   SupervisorReply after;
   ASSERT_TRUE(Eventually([&] {
@@ -138,7 +157,7 @@ TEST_F(SupervisorTest, ChildThatCannotLive_IsTriedAgainWithPausesAndItsLogIsKept
   options_.worker_program = Script("worker", "echo no libtorch here >&2; exit 127");
   Start();
   auto client = Connect();
-  ASSERT_OK(client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
+  ASSERT_OK(client->Call({SupervisorRequest::Op::kEnsure, {"cpu"}, 1}));
   SupervisorReply info;
   ASSERT_TRUE(Eventually([&] {
     auto reply = client->Call({});
@@ -153,7 +172,7 @@ TEST_F(SupervisorTest, Down_EndsEveryChildBeforeTheConnectionCloses) {
   Start();
   auto client = Connect();
   ASSERT_OK_AND_ASSIGN(const auto info,
-                       client->Call({SupervisorRequest::Op::kEnsure, 2, 1, "cpu"}));
+                       client->Call({SupervisorRequest::Op::kEnsure, {"cpu", "cpu"}, 1}));
   ASSERT_OK(client->Call({SupervisorRequest::Op::kDown}));
   ASSERT_OK(client->WaitClosed(kLong));
   for (const ChildInfo& child : info.children)
@@ -167,8 +186,7 @@ TEST_F(SupervisorTest, ChildThatIgnoresSigterm_IsKilled) {
   options_.grace = absl::Milliseconds(100);
   Start();
   auto client = Connect();
-  ASSERT_OK_AND_ASSIGN(const auto info,
-                       client->Call({SupervisorRequest::Op::kEnsure, 1, 1, "cpu"}));
+  ASSERT_OK_AND_ASSIGN(const auto info, client->Call({SupervisorRequest::Op::kEnsure, {"cpu"}, 1}));
   ASSERT_TRUE(Eventually([&] { return access(root_.File("ready").c_str(), F_OK) == 0; }));
   ASSERT_OK(client->Call({SupervisorRequest::Op::kDown}));
   ASSERT_OK(client->WaitClosed(kLong));

@@ -25,4 +25,17 @@ absl::StatusOr<int> CudaDeviceCount() {
   return count;
 }
 
+absl::StatusOr<CudaDevice> DescribeCudaDevice(int index) {
+  RETURN_IF_ERROR(CudaDeviceCount());
+  cudaDeviceProp properties;
+  if (const cudaError_t error = cudaGetDeviceProperties(&properties, index); error != cudaSuccess) {
+    cudaGetLastError();
+    return FailedPrecondition(
+        fmt::format("CUDA device {} cannot be asked: {}", index, cudaGetErrorString(error)));
+  }
+  return CudaDevice{.name = properties.name,
+                    .bfloat16 = properties.major >= 8,
+                    .memory = properties.totalGlobalMem};
+}
+
 }  // namespace neolog::torch_support

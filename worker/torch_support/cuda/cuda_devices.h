@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "common/base/status.h"
 
 namespace neolog::torch_support {
@@ -10,5 +13,17 @@ bool CompiledWithCuda();
 /// CUDA devices of this machine, at least 1. FailedPrecondition says what is missing: a build with
 /// CUDA, a driver, or a device.
 absl::StatusOr<int> CudaDeviceCount();
+
+/// One CUDA device.
+struct CudaDevice {
+  /// As the driver calls it, for example "NVIDIA H100 80GB HBM3".
+  std::string name;
+  /// True when it computes in bfloat16 itself (compute capability 8.0 and later).
+  bool bfloat16 = false;
+  /// Bytes of its memory.
+  uint64_t memory = 0;
+};
+/// Device `index`. Errors as CudaDeviceCount, and for an index beyond it.
+absl::StatusOr<CudaDevice> DescribeCudaDevice(int index);
 
 }  // namespace neolog::torch_support

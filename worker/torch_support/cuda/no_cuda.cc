@@ -14,4 +14,6 @@ absl::StatusOr<int> CudaDeviceCount() {
       "'deploy/install-deps.sh --cuda'");
 }
 
+absl::StatusOr<CudaDevice> DescribeCudaDevice(int) { return CudaDeviceCount().status(); }
+
 }  // namespace neolog::torch_support

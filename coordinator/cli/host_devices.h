@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "common/base/status.h"
+
+namespace neolog::cli {
+
+/// What `neolog-worker doctor --json` says of this machine. Internal when it does not, with its
+/// words.
+absl::StatusOr<nlohmann::ordered_json> AskWorkerDoctor(const std::string& worker_program);
+
+/// What workers of this host can compute on.
+struct HostDevices {
+  uint32_t cores = 1;
+  /// Visible GPUs, as the worker's --device takes them: "cuda:0", …
+  std::vector<std::string> cuda;
+  /// Why there are none.
+  std::string why_no_cuda;
+};
+
+/// From a doctor's report.
+HostDevices HostDevicesOf(const nlohmann::ordered_json& report, uint32_t cores);
+
+/// The device of each worker that this host gets, one entry a worker. `kind` is "cpu" or "cuda";
+/// `workers` 0 means: one per share of `threads` cores on the CPU (at least one), one per visible
+/// GPU. A GPU has one worker, never more: FailedPrecondition when that leaves too few, or none.
+absl::StatusOr<std::vector<std::string>> PlanWorkers(const HostDevices& host,
+                                                     const std::string& kind, uint32_t workers,
+                                                     uint32_t threads);
+
+/// PlanWorkers for this machine. Asks the worker beside `self_path` only where GPUs are asked for.
+absl::StatusOr<std::vector<std::string>> PlanLocalWorkers(const std::string& self_path,
+                                                          const std::string& kind, uint32_t workers,
+                                                          uint32_t threads);
+
+}  // namespace neolog::cli
