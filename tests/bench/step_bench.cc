@@ -7,7 +7,7 @@
 // Prints one JSON line {"step": n, "seconds": s, "encoded": pictures} after every step, as
 // tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it,
 // and "encoded" says how many this step did. What came before the first step is said on standard
-// error.
+// error, and so is the peak of device memory at the end.
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -19,6 +19,8 @@
 
 #include "common/storage/memory_blob_store.h"
 #include "tests/support/scoped_dir.h"
+#include "worker/torch_support/cuda/cuda_devices.h"
+#include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/pack_trainer.h"
 
@@ -116,6 +118,11 @@ absl::Status Run(const Arguments& arguments) {
                 static_cast<unsigned>(steps[0].record.step()), SecondsSince(step_start),
                 missing.size(), steps[0].record.loss());
     std::fflush(stdout);
+  }
+  ASSIGN_OR_RETURN(const c10::Device device, neolog::torch_support::SelectDevice(arguments.device));
+  if (device.is_cuda()) {
+    ASSIGN_OR_RETURN(const uint64_t peak, neolog::torch_support::PeakCudaMemory(device.index()));
+    std::fprintf(stderr, "peak device memory %.3f GB\n", static_cast<double>(peak) / 1e9);
   }
   return absl::OkStatus();
 }

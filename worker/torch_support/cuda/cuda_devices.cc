@@ -1,5 +1,6 @@
 #include "worker/torch_support/cuda/cuda_devices.h"
 
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime_api.h>
 #include <fmt/format.h>
 
@@ -36,6 +37,15 @@ absl::StatusOr<CudaDevice> DescribeCudaDevice(int index) {
   return CudaDevice{.name = properties.name,
                     .bfloat16 = properties.major >= 8,
                     .memory = properties.totalGlobalMem};
+}
+
+absl::StatusOr<uint64_t> PeakCudaMemory(int index) {
+  RETURN_IF_ERROR(CudaDeviceCount());
+  auto* allocator = c10::cuda::CUDACachingAllocator::get();
+  if (!allocator->initialized()) return 0;
+  const auto stats =
+      c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(index));
+  return static_cast<uint64_t>(stats.reserved_bytes[0].peak);  // 0: of all its pools
 }
 
 }  // namespace neolog::torch_support

@@ -26,4 +26,8 @@ struct CudaDevice {
 /// Device `index`. Errors as CudaDeviceCount, and for an index beyond it.
 absl::StatusOr<CudaDevice> DescribeCudaDevice(int index);
 
+/// The most bytes of device `index` that libtorch has held at once in this process: tensors, and
+/// what its allocator keeps for the next ones. 0 before the device is used.
+absl::StatusOr<uint64_t> PeakCudaMemory(int index);
+
 }  // namespace neolog::torch_support

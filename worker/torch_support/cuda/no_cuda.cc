@@ -16,4 +16,6 @@ absl::StatusOr<int> CudaDeviceCount() {
 
 absl::StatusOr<CudaDevice> DescribeCudaDevice(int) { return CudaDeviceCount().status(); }
 
+absl::StatusOr<uint64_t> PeakCudaMemory(int) { return CudaDeviceCount().status(); }
+
 }  // namespace neolog::torch_support
