@@ -1,10 +1,12 @@
 #include "worker/program.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/json_util.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -15,6 +17,8 @@
 #include "worker/agent/run_command.h"
 #include "worker/generate/draw_command.h"
 #include "worker/replay/replay_command.h"
+#include "worker/telemetry/device_sampler.h"
+#include "worker/telemetry/nvml.h"
 #include "worker/torch_support/cuda/cuda_devices.h"
 #include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
@@ -28,6 +32,7 @@ using collective::nccl::Load;
 using collective::nccl::VersionName;
 
 constexpr int kUsage = 2;
+constexpr std::chrono::milliseconds kTelemetryInterval{1000};
 
 /// What is told of `device` is what a run may be bound to: devices of one name compute the same
 /// bits.
@@ -43,6 +48,13 @@ absl::StatusOr<agent::Compute> RealCompute(const agent::RunOptions& options, c10
     ASSIGN_OR_RETURN(const torch_support::CudaDevice cuda,
                      torch_support::DescribeCudaDevice(device.index()));
     compute.capabilities.set_device(cuda.name);
+    if (auto nvml = telemetry::OpenNvml(cuda.pci_bus_id); nvml.ok()) {
+      const auto sampler =
+          std::make_shared<telemetry::DeviceSampler>(std::move(nvml).value(), kTelemetryInterval);
+      compute.device_sample = [sampler] { return sampler->Latest(); };
+    } else {
+      spdlog::info("the GPU is not watched: {}", ToStd(nvml.status().message()));
+    }
     bfloat16 = cuda.bfloat16;
   }
   compute.capabilities.set_threads(options.threads);
@@ -116,17 +128,37 @@ nlohmann::json NcclSettings() {
   return settings;
 }
 
+/// Name, memory and what the device says now.
+nlohmann::json AskGpu(int index) {
+  const auto device = torch_support::DescribeCudaDevice(index);
+  if (!device.ok()) return {{"error", ToStd(device.status().message())}};
+  nlohmann::json report = {
+      {"name", device->name}, {"memory_bytes", device->memory}, {"bf16", device->bfloat16}};
+  const auto nvml = telemetry::OpenNvml(device->pci_bus_id);
+  if (!nvml.ok()) {
+    report["nvml_error"] = ToStd(nvml.status().message());
+    return report;
+  }
+  std::string sample;
+  if (google::protobuf::util::MessageToJsonString((*nvml)->Sample(), &sample).ok())
+    report["sample"] = nlohmann::json::parse(sample, nullptr, /*allow_exceptions=*/false);
+  return report;
+}
+
 int Doctor(bool json, const LibraryPaths& libraries) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   nlohmann::json devices = nlohmann::json::array({"cpu"});
   const auto gpus = torch_support::CudaDeviceCount();
   for (int i = 0; gpus.ok() && i < *gpus; ++i) devices.push_back(fmt::format("cuda:{}", i));
+  nlohmann::json watched = nlohmann::json::object();
+  for (int i = 0; gpus.ok() && i < *gpus; ++i) watched[fmt::format("cuda:{}", i)] = AskGpu(i);
   const auto nccl = Load(libraries);
   nlohmann::json report = {{"version", kVersion},
                            {"instruction_set", found.instruction_set},
                            {"torch_build", found.torch_build},
                            {"cuda_build", found.cuda},
                            {"devices", devices},
+                           {"gpus", watched},
                            {"nccl", nccl.ok() ? VersionName((*nccl)->version) : "none"},
                            {"nccl_settings", NcclSettings()},
                            {"threads", std::thread::hardware_concurrency()}};
@@ -143,6 +175,7 @@ int Doctor(bool json, const LibraryPaths& libraries) {
       std::thread::hardware_concurrency(),
       nccl.ok() ? report["nccl"].get<std::string>()
                 : "none: " + std::string(ToStd(nccl.status().message())));
+  for (const auto& [name, value] : watched.items()) fmt::print("  {}: {}\n", name, value.dump());
   for (const auto& [name, value] : report["nccl_settings"].items())
     fmt::print("  {}={}\n", name, value.get<std::string>());
   return 0;

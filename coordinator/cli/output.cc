@@ -1,6 +1,7 @@
 #include "coordinator/cli/output.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <google/protobuf/util/json_util.h>
 #include <yaml-cpp/yaml.h>
 
@@ -120,11 +121,36 @@ std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& run
   return FormatTable(rows);
 }
 
+std::string DeviceText(const v1::DeviceSample& sample) {
+  std::vector<std::string> parts;
+  if (sample.has_utilization_percent())
+    parts.push_back(fmt::format("{} %", sample.utilization_percent()));
+  if (sample.has_memory_used_bytes()) {
+    parts.push_back(fmt::format("{:.1f} of {:.1f} GB",
+                                static_cast<double>(sample.memory_used_bytes()) / 1e9,
+                                static_cast<double>(sample.memory_total_bytes()) / 1e9));
+  }
+  if (sample.has_temperature_celsius())
+    parts.push_back(fmt::format("{} C", sample.temperature_celsius()));
+  if (sample.has_power_watts()) parts.push_back(fmt::format("{:.0f} W", sample.power_watts()));
+  if (!sample.throttling().empty())
+    parts.push_back(fmt::format("slowed by {}", fmt::join(sample.throttling(), " and ")));
+  if (sample.ecc_errors() > 0)
+    parts.push_back(fmt::format("{} memory errors", sample.ecc_errors()));
+  if (sample.last_xid() > 0) parts.push_back(fmt::format("Xid {}", sample.last_xid()));
+  if (!sample.error().empty()) parts.push_back(sample.error());
+  return Dash(fmt::format("{}", fmt::join(parts, ", ")));
+}
+
 std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers,
                          const TableStyle& style) {
+  const bool gpus = std::any_of(workers.begin(), workers.end(), [](const v1::WorkerInfo& worker) {
+    return worker.has_device_sample();
+  });
   std::vector<std::vector<std::string>> rows;
   if (style.headers) {
     rows.push_back({"WORKER", "STATE", "RUN", "STEP", "HEARTBEAT"});
+    if (gpus) rows.back().push_back("GPU");
     if (style.wide)
       rows.back().insert(rows.back().end(), {"HOST", "PID", "DEVICE", "THREADS", "ADDRESS"});
     rows.back().push_back("REASON");
@@ -134,6 +160,7 @@ std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo
                                     Dash(worker.run_id()),
                                     worker.run_id().empty() ? "-" : std::to_string(worker.step()),
                                     fmt::format("{:.1f}s ago", worker.heartbeat_age_seconds())};
+    if (gpus) row.push_back(DeviceText(worker.device_sample()));
     if (style.wide) {
       row.insert(
           row.end(),

@@ -39,7 +39,12 @@ struct TableStyle {
 std::string RunsTable(const google::protobuf::RepeatedPtrField<v1::RunInfo>& runs,
                       const TableStyle& style);
 
-/// WORKER STATE RUN STEP HEARTBEAT REASON; wide adds HOST, PID, DEVICE, THREADS, ADDRESS.
+/// "87 %, 21.3 of 80.0 GB, 64 C, 310 W, slowed by heat, Xid 79": what is known; "-" when nothing
+/// is.
+std::string DeviceText(const v1::DeviceSample& sample);
+
+/// WORKER STATE RUN STEP HEARTBEAT REASON, with GPU where one says something; wide adds HOST, PID,
+/// DEVICE, THREADS, ADDRESS.
 std::string WorkersTable(const google::protobuf::RepeatedPtrField<v1::WorkerInfo>& workers,
                          const TableStyle& style);
 

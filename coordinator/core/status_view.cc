@@ -79,6 +79,8 @@ v1::WorkerInfo InfoOf(const ClusterState& state, const Worker& worker, SteadyTim
   info.set_peer_address(worker.info.peer_address());
   if (worker.registered) {
     info.set_heartbeat_age_seconds(absl::ToDoubleSeconds(now - worker.last_heartbeat));
+    if (worker.heartbeat.has_device_sample())
+      *info.mutable_device_sample() = worker.heartbeat.device_sample();
   }
   if (worker.lost) {
     info.set_state("lost");

@@ -207,6 +207,10 @@ void Agent::Beat(uint64_t generation) {
   listener_->Tick();
   v1::WorkerMessage message;
   *message.mutable_heartbeat() = listener_->Progress();
+  if (options_.device_sample) {
+    if (auto sample = options_.device_sample(); sample.has_value())
+      *message.mutable_heartbeat()->mutable_device_sample() = *std::move(sample);
+  }
   Send(std::move(message));
   MutexLock lock(mutex_);
   if (generation == generation_ && state_ == State::kOnline) {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/time/time.h"
@@ -44,6 +45,8 @@ struct AgentOptions {
   /// How long another live worker with this id is waited out: a predecessor's lease takes its time
   /// to end.
   absl::Duration duplicate_patience = absl::Seconds(15);
+  /// What the device last said, for heartbeats; returns at once. May be empty.
+  std::function<std::optional<v1::DeviceSample>()> device_sample;
   /// Draws incarnations.
   std::function<uint64_t()> draw_incarnation;
 };

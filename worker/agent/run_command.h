@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/storage/blob_store.h"
@@ -47,6 +48,8 @@ struct Compute {
   /// Without nccl, which RunWorker fills in.
   v1::WorkerCapabilities capabilities;
   Nccl nccl;
+  /// What the device last said; may be empty.
+  std::function<std::optional<v1::DeviceSample>()> device_sample;
 };
 
 /// Works for the coordinator until it says shutdown, or SIGTERM or SIGINT arrives, which says

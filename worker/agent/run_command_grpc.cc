@@ -116,6 +116,7 @@ absl::StatusOr<int> Run(const RunOptions& options, const Compute& compute) {
   collective::ChosenFactory collectives(&exchange, nccl.has_value() ? &*nccl : nullptr);
 
   AgentOptions agent_options{.worker_id = options.id,
+                             .device_sample = compute.device_sample,
                              .draw_incarnation = [] { return RandomBits64(); }};
   agent_options.registration.set_host(HostName());
   agent_options.registration.set_process_id(getpid());

@@ -65,6 +65,29 @@ TEST(FormatStatusTest, Table_HasRunsAndWorkersWithReasons) {
       "w0      stepping  zesko-1a2b3c  123   0.2s ago\n");
 }
 
+TEST(FormatStatusTest, Workers_HaveTheirGpusWordsWhereOneSaysSomething) {
+  v1::GetStatusResponse status = Status();
+  v1::DeviceSample& sample = *status.mutable_workers(0)->mutable_device_sample();
+  *status.add_workers() = Status().workers(0);
+  sample.set_utilization_percent(87);
+  sample.set_memory_used_bytes(21'300'000'000);
+  sample.set_memory_total_bytes(80'000'000'000);
+  sample.set_temperature_celsius(64);
+  sample.set_power_watts(310.4);
+  sample.add_throttling("heat");
+  sample.add_throttling("power limit");
+  sample.set_ecc_errors(2);
+  sample.set_last_xid(79);
+  sample.set_error("GPU is lost");
+  EXPECT_EQ(WorkersTable(status.workers(), Style()),
+            "WORKER  STATE     RUN           STEP  HEARTBEAT  GPU"
+            "                                                                                      "
+            "                 REASON\n"
+            "w0      stepping  zesko-1a2b3c  123   0.2s ago   87 %, 21.3 of 80.0 GB, 64 C, 310 W, "
+            "slowed by heat and power limit, 2 memory errors, Xid 79, GPU is lost\n"
+            "w0      stepping  zesko-1a2b3c  123   0.2s ago   -\n");
+}
+
 TEST(FormatStatusTest, NoHeadersAndWide) {
   TableStyle style = Style();
   style.headers = false;

@@ -73,6 +73,7 @@ class AgentTest : public ::testing::Test {
   AgentOptions Options() {
     AgentOptions options{.worker_id = "w0", .draw_incarnation = [this] { return ++incarnations_; }};
     options.registration.set_peer_address("unix:/p");
+    options.device_sample = [this] { return device_sample_; };
     return options;
   }
   void Start() {
@@ -93,6 +94,7 @@ class AgentTest : public ::testing::Test {
   }
 
   uint64_t incarnations_ = 0;
+  std::optional<v1::DeviceSample> device_sample_;
   FakeConnector connector_;
   FakeClock clock_;
   FakeListener listener_;
@@ -117,6 +119,16 @@ TEST_F(AgentTest, RegistersFirst_ThenHeartbeatsAtTheIntervalToldToIt) {
   EXPECT_EQ(connector_.last().written[3].heartbeat().phase(), "stepping");
   EXPECT_EQ(connector_.last().written[3].worker().incarnation(), 1U);
   EXPECT_EQ(listener_.ticks, 3);
+}
+
+TEST_F(AgentTest, Heartbeats_SayWhatTheDeviceLastSaid) {
+  Start();
+  Register();
+  EXPECT_FALSE(connector_.last().written.back().heartbeat().has_device_sample());
+  device_sample_.emplace().set_temperature_celsius(64);
+  clock_.Advance(absl::Milliseconds(100));
+  const v1::Heartbeat& heartbeat = connector_.last().written.back().heartbeat();
+  EXPECT_EQ(heartbeat.device_sample().temperature_celsius(), 64u);
 }
 
 TEST_F(AgentTest, PassesOnWhatItHears_InOrder) {

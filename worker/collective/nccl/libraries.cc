@@ -1,81 +1,58 @@
 #include "worker/collective/nccl/libraries.h"
 
-#include <dlfcn.h>
 #include <fmt/format.h>
+
+#include "common/base/dynamic_library.h"
 
 namespace neolog::collective::nccl {
 namespace {
 
-/// A loaded library; never unloaded, since its threads may outlive every use of it.
-class Library {
- public:
-  static absl::StatusOr<Library> Open(const std::string& path, const char* what) {
-    void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-    if (handle != nullptr) return Library(path, handle);
-    const char* error = dlerror();
-    return NotFound(
-        fmt::format("{} cannot be loaded: {}; 'deploy/install-deps.sh --cuda' fetches it", what,
-                    error == nullptr ? path : error));
-  }
-
-  /// Resolves `name` into `function`; the first that is missing stays in `missing`.
-  template <typename Function>
-  void Resolve(const char* name, Function& function, std::string& missing) const {
-    function = reinterpret_cast<Function>(dlsym(handle_, name));
-    if (function == nullptr && missing.empty()) missing = name;
-  }
-
-  absl::Status Complete(const std::string& missing) const {
-    if (missing.empty()) return absl::OkStatus();
-    return NotFound(fmt::format("{} has no {}: it is another library, or too old", path_, missing));
-  }
-
- private:
-  Library(std::string path, void* handle) : path_(std::move(path)), handle_(handle) {}
-  std::string path_;
-  void* handle_;
-};
-
-absl::Status ResolveNccl(const Library& library, NcclFunctions& f) {
-  std::string missing;
-  library.Resolve("ncclGetVersion", f.get_version, missing);
-  library.Resolve("ncclGetUniqueId", f.get_unique_id, missing);
-  library.Resolve("ncclCommInitRankConfig", f.comm_init_rank_config, missing);
-  library.Resolve("ncclCommGetAsyncError", f.comm_get_async_error, missing);
-  library.Resolve("ncclCommAbort", f.comm_abort, missing);
-  library.Resolve("ncclAllGather", f.all_gather, missing);
-  library.Resolve("ncclAllReduce", f.all_reduce, missing);
-  library.Resolve("ncclBroadcast", f.broadcast, missing);
-  library.Resolve("ncclGetErrorString", f.get_error_string, missing);
-  library.Resolve("ncclGetLastError", f.get_last_error, missing);
-  return library.Complete(missing);
+absl::Status ResolveNccl(DynamicLibrary& library, NcclFunctions& f) {
+  library.Resolve("ncclGetVersion", f.get_version);
+  library.Resolve("ncclGetUniqueId", f.get_unique_id);
+  library.Resolve("ncclCommInitRankConfig", f.comm_init_rank_config);
+  library.Resolve("ncclCommGetAsyncError", f.comm_get_async_error);
+  library.Resolve("ncclCommAbort", f.comm_abort);
+  library.Resolve("ncclAllGather", f.all_gather);
+  library.Resolve("ncclAllReduce", f.all_reduce);
+  library.Resolve("ncclBroadcast", f.broadcast);
+  library.Resolve("ncclGetErrorString", f.get_error_string);
+  library.Resolve("ncclGetLastError", f.get_last_error);
+  return library.Complete();
 }
 
-absl::Status ResolveCuda(const Library& library, CudaFunctions& f) {
-  std::string missing;
-  library.Resolve("cudaSetDevice", f.set_device, missing);
-  library.Resolve("cudaStreamCreateWithFlags", f.stream_create, missing);
-  library.Resolve("cudaStreamDestroy", f.stream_destroy, missing);
-  library.Resolve("cudaEventCreateWithFlags", f.event_create, missing);
-  library.Resolve("cudaEventRecord", f.event_record, missing);
-  library.Resolve("cudaEventQuery", f.event_query, missing);
-  library.Resolve("cudaEventDestroy", f.event_destroy, missing);
-  library.Resolve("cudaMalloc", f.malloc, missing);
-  library.Resolve("cudaFree", f.free, missing);
-  library.Resolve("cudaHostAlloc", f.host_alloc, missing);
-  library.Resolve("cudaFreeHost", f.free_host, missing);
-  library.Resolve("cudaMemcpyAsync", f.memcpy_async, missing);
-  library.Resolve("cudaGetErrorString", f.get_error_string, missing);
-  return library.Complete(missing);
+absl::Status ResolveCuda(DynamicLibrary& library, CudaFunctions& f) {
+  library.Resolve("cudaSetDevice", f.set_device);
+  library.Resolve("cudaStreamCreateWithFlags", f.stream_create);
+  library.Resolve("cudaStreamDestroy", f.stream_destroy);
+  library.Resolve("cudaEventCreateWithFlags", f.event_create);
+  library.Resolve("cudaEventRecord", f.event_record);
+  library.Resolve("cudaEventQuery", f.event_query);
+  library.Resolve("cudaEventDestroy", f.event_destroy);
+  library.Resolve("cudaMalloc", f.malloc);
+  library.Resolve("cudaFree", f.free);
+  library.Resolve("cudaHostAlloc", f.host_alloc);
+  library.Resolve("cudaFreeHost", f.free_host);
+  library.Resolve("cudaMemcpyAsync", f.memcpy_async);
+  library.Resolve("cudaGetErrorString", f.get_error_string);
+  return library.Complete();
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Libraries>> Load(const LibraryPaths& paths) {
+  const auto open = [](const std::string& path,
+                       const char* what) -> absl::StatusOr<DynamicLibrary> {
+    auto library = DynamicLibrary::Open(path);
+    if (library.ok()) return library;
+    return NotFound(
+        fmt::format("{} cannot be loaded: {}; 'deploy/install-deps.sh --cuda' fetches it", what,
+                    ToStd(library.status().message())));
+  };
   auto loaded = std::make_shared<Libraries>();
-  ASSIGN_OR_RETURN(const Library cudart, Library::Open(paths.cudart, "the CUDA runtime"));
+  ASSIGN_OR_RETURN(DynamicLibrary cudart, open(paths.cudart, "the CUDA runtime"));
   RETURN_IF_ERROR(ResolveCuda(cudart, loaded->cuda));
-  ASSIGN_OR_RETURN(const Library nccl, Library::Open(paths.nccl, "NCCL"));
+  ASSIGN_OR_RETURN(DynamicLibrary nccl, open(paths.nccl, "NCCL"));
   RETURN_IF_ERROR(ResolveNccl(nccl, loaded->nccl));
   if (loaded->nccl.get_version(&loaded->version) != kSuccess)
     return FailedPrecondition(fmt::format("{} does not tell its version", paths.nccl));

@@ -34,7 +34,11 @@ absl::StatusOr<CudaDevice> DescribeCudaDevice(int index) {
     return FailedPrecondition(
         fmt::format("CUDA device {} cannot be asked: {}", index, cudaGetErrorString(error)));
   }
+  char pci_bus_id[32] = "";
+  if (cudaDeviceGetPCIBusId(pci_bus_id, sizeof(pci_bus_id), index) != cudaSuccess)
+    cudaGetLastError();
   return CudaDevice{.name = properties.name,
+                    .pci_bus_id = pci_bus_id,
                     .bfloat16 = properties.major >= 8,
                     .memory = properties.totalGlobalMem};
 }

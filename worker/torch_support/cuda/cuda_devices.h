@@ -18,6 +18,8 @@ absl::StatusOr<int> CudaDeviceCount();
 struct CudaDevice {
   /// As the driver calls it, for example "NVIDIA H100 80GB HBM3".
   std::string name;
+  /// Its place, as NVML takes it: "0000:3b:00.0".
+  std::string pci_bus_id;
   /// True when it computes in bfloat16 itself (compute capability 8.0 and later).
   bool bfloat16 = false;
   /// Bytes of its memory.
