@@ -307,13 +307,14 @@ absl::Status Communicator::Core::Run(Operation::Kind kind, int root, size_t send
   Backoff backoff;
   for (;;) {
     const CudaError query = cuda.event_query(event_);
-    if (query == kCudaSuccess) return absl::OkStatus();
-    if (query != kCudaNotReady) return Cuda("the operation", query);
+    if (query != kCudaSuccess && query != kCudaNotReady) return Cuda("the operation", query);
     RETURN_IF_ERROR(Poll());
+    // Asked after the event: an operation that failed may end its kernels all the same.
     Result error = kSuccess;
     RETURN_IF_ERROR(
         Nccl("ncclCommGetAsyncError", libraries_->nccl.comm_get_async_error(comm_, &error)));
     if (error != kInProgress) RETURN_IF_ERROR(Nccl("the operation", error));
+    if (query == kCudaSuccess) return absl::OkStatus();
     backoff.Wait();
   }
 }

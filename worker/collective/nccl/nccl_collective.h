@@ -16,7 +16,7 @@ struct NcclOptions {
   /// and the last operations before it. It goes on waiting: every lease lives.
   std::chrono::milliseconds stall_limit{30'000};
   /// When every rank has begun an operation and it has not ended this long afterwards, NCCL hangs,
-  /// or a device does: the member that notices it first leaves the team, which goes on with a new
+  /// or a device does: a member that notices it leaves the team, which goes on with a new
   /// roster and new communicators.
   std::chrono::milliseconds hang_limit{60'000};
   /// When NCCL loses a peer it does not say which: how long the link may take to say it.
