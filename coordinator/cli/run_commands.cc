@@ -130,17 +130,21 @@ ExitCode ResumeCommand(Context& context, const ResumeOptions& options) {
   if (!session.ok()) return Fail(context, session.status());
   const auto found = FindRun(*session->client, options.run);
   if (!found.ok()) return Fail(context, found.status());
+  // Before the run is resumed: it would wait for workers that this host cannot have.
+  const v1::ResourceSpec& resources = found->spec().resources();
+  absl::StatusOr<std::vector<std::string>> devices = std::vector<std::string>();
+  if (session->cluster) {
+    devices = PlanLocalWorkers(context.self_path, resources.device(),
+                               options.workers.value_or(resources.workers()),
+                               resources.threads_per_worker());
+    if (!devices.ok()) return Fail(context, devices.status());
+  }
   v1::ResumeRunRequest request;
   request.set_run_id(found->run_id());
   request.set_workers(options.workers.value_or(0));
   const auto run = session->client->ResumeRun(request);
   if (!run.ok()) return Fail(context, run.status());
   if (session->cluster) {
-    const v1::ResourceSpec& resources = run->spec().resources();
-    const auto devices = PlanLocalWorkers(context.self_path, resources.device(),
-                                          options.workers.value_or(resources.workers()),
-                                          resources.threads_per_worker());
-    if (!devices.ok()) return Fail(context, devices.status());
     const auto ensured = session->cluster->Ensure(*devices, resources.threads_per_worker());
     if (!ensured.ok()) return Fail(context, ensured.status());
   }
