@@ -77,24 +77,26 @@ struct CollectiveOptions {
   LibraryPaths libraries;
 };
 
-/// What a worker on `device` gathers over besides its peers' streams. A GPU without a usable NCCL
-/// goes on over those, unless NCCL was asked for.
-absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Device device) {
-  if (options.over == "peer" || (options.over == "auto" && device.is_cpu())) return agent::Nccl();
-  auto loaded = Load(options.libraries);
-  if (!loaded.ok() && options.over == "nccl") return loaded.status();
-  if (!loaded.ok()) {
-    spdlog::warn("gradients are gathered over the workers' own streams: {}",
-                 ToStd(loaded.status().message()));
-    return agent::Nccl();
-  }
-  agent::Nccl nccl{.libraries = std::move(loaded).value(),
-                   .device = std::max<int>(device.index(), 0)};
+/// NCCL for `device`, as far as one process can try it alone.
+absl::StatusOr<agent::Nccl> LoadNccl(const LibraryPaths& libraries, c10::Device device) {
+  agent::Nccl nccl{.device = std::max<int>(device.index(), 0)};
+  ASSIGN_OR_RETURN(nccl.libraries, Load(libraries));
   if (const auto error = nccl.libraries->cuda.set_device(nccl.device); error != 0) {
     return FailedPrecondition(fmt::format("CUDA device {} cannot be used: {}", nccl.device,
                                           nccl.libraries->cuda.get_error_string(error)));
   }
   return nccl;
+}
+
+/// What a worker on `device` gathers over besides its peers' streams. A GPU without a usable NCCL
+/// goes on over those, unless NCCL was asked for.
+absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Device device) {
+  if (options.over == "peer" || (options.over == "auto" && device.is_cpu())) return agent::Nccl();
+  auto nccl = LoadNccl(options.libraries, device);
+  if (nccl.ok() || options.over == "nccl") return nccl;
+  spdlog::warn("gradients are gathered over the workers' own streams: {}",
+               ToStd(nccl.status().message()));
+  return agent::Nccl();
 }
 
 int Run(const agent::RunOptions& options, const CollectiveOptions& collective) {
