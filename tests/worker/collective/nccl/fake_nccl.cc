@@ -26,16 +26,7 @@
 
 namespace {
 
-using neolog::collective::nccl::Config;
-using neolog::collective::nccl::CopyKind;
-using neolog::collective::nccl::CudaError;
-using neolog::collective::nccl::DataType;
-using neolog::collective::nccl::kCudaNotReady;
-using neolog::collective::nccl::kCudaSuccess;
-using neolog::collective::nccl::kFloat32;
-using neolog::collective::nccl::ReduceOp;
-using neolog::collective::nccl::Result;
-using neolog::collective::nccl::UniqueId;
+using namespace neolog::collective::nccl;
 
 constexpr int kMaxRanks = 16;
 constexpr size_t kSlotBytes = size_t{8} << 20;  // the file is sparse
@@ -194,7 +185,7 @@ struct ncclComm {
   Meeting* meeting = nullptr;
   std::thread::id owner;
   std::thread joining;
-  std::atomic<int> error{neolog::collective::nccl::kInProgress};
+  std::atomic<int> error{kInProgress};
   std::atomic<bool> aborted{false};
   std::atomic<int> queued{0};  // operations on the stream that still use this
   uint64_t operations = 0;     // the owner's count
@@ -229,14 +220,6 @@ struct ncclComm {
 };
 
 namespace {
-
-using neolog::collective::nccl::kInProgress;
-using neolog::collective::nccl::kInternalError;
-using neolog::collective::nccl::kInvalidArgument;
-using neolog::collective::nccl::kInvalidUsage;
-using neolog::collective::nccl::kRemoteError;
-using neolog::collective::nccl::kSuccess;
-using neolog::collective::nccl::kSystemError;
 
 /// One operation, on the stream's thread. `combine(part, rank)` gets every rank's bytes in rank
 /// order.
