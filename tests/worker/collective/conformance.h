@@ -408,24 +408,37 @@ inline size_t EntriesOf(const char* folder) {
   return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder), {}));
 }
 
-TEST_P(CollectiveConformanceTest, TwoHundredCyclesOfCreateAndAbort_LeaveNoThreadAndNoFile) {
+// A regroup is what a team does when a member is lost: everyone's collective ends while others are in
+// an operation, and the next roster's begins.
+TEST_P(CollectiveConformanceTest, ThousandCyclesOfAbortAndRegroup_LeaveNoThreadAndNoFile) {
+  constexpr int kFirst = 20, kCycles = 1000;
   size_t threads = 0, files = 0;
-  auto bed = MakeBed(3);
-  for (int cycle = 0; cycle < 220; ++cycle) {
+  auto bed = MakeBed(2);
+  for (int cycle = 0; cycle < kFirst + kCycles; ++cycle) {
     // The first cycles start the transport's own threads, which stay.
-    if (cycle == 20) {
+    if (cycle == kFirst) {
       threads = EntriesOf("/proc/self/task");
       files = EntriesOf("/proc/self/fd");
     }
-    const v1::Roster roster = RosterOf(*bed, cycle + 1, {0, 1, 2});
+    const v1::Roster roster = RosterOf(*bed, cycle + 1, {0, 1});
     std::vector<std::unique_ptr<Collective>> members;
-    for (int w = 0; w < 3; ++w) members.push_back(MakeMember(*bed, roster, w));
-    for (auto& member : members) member->Abort(Aborted("cycle"));
+    for (int w = 0; w < 2; ++w) members.push_back(MakeMember(*bed, roster, w));
+    const int aborts = cycle % 2;
+    const std::vector<absl::Status> ends = OnThreads({0, 1}, [&](int w) -> absl::Status {
+      RETURN_IF_ERROR(GatherOnce(*members[w], cycle, {100, 200}));
+      if (w == aborts) {
+        members[w]->Abort(Aborted("cycle"));
+        return absl::OkStatus();
+      }
+      return GatherOnce(*members[w], cycle + 1, {100, 200});
+    });
+    ASSERT_OK(ends[aborts]);
+    ASSERT_FALSE(ends[1 - aborts].ok());
   }
   // Transports close their files in the background, with the bed's own threads. What one roster of
-  // three needs, two ends of six streams, may stay open until the next one begins; a leak would be
-  // two hundred times as much.
-  constexpr size_t kOneRoster = 12;
+  // two needs, two ends of two streams, may stay open until the next one begins; a leak would be
+  // a thousand times as much.
+  constexpr size_t kOneRoster = 4;
   // A transport's own thread pool grows when it is busy: gRPC's up to two threads a core.
   const size_t pool = 2 * std::max(1U, std::thread::hardware_concurrency());
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
@@ -436,6 +449,10 @@ TEST_P(CollectiveConformanceTest, TwoHundredCyclesOfCreateAndAbort_LeaveNoThread
   }
   EXPECT_LE(EntriesOf("/proc/self/task"), threads + pool);
   EXPECT_LE(EntriesOf("/proc/self/fd"), files + kOneRoster);
+  RecordProperty("threads_before", static_cast<int>(threads));
+  RecordProperty("threads_after", static_cast<int>(EntriesOf("/proc/self/task")));
+  RecordProperty("files_before", static_cast<int>(files));
+  RecordProperty("files_after", static_cast<int>(EntriesOf("/proc/self/fd")));
 }
 
 }  // namespace neolog::collective
