@@ -60,6 +60,7 @@ absl::StatusOr<agent::Compute> RealCompute(const agent::RunOptions& options, c10
   compute.capabilities.set_threads(options.threads);
   compute.capabilities.add_precisions("fp32");
   if (bfloat16) compute.capabilities.add_precisions("bf16");
+  compute.capabilities.add_precisions("fp16");
   compute.make_trainer = [](const agent::RunOptions& run, BlobStore* blobs) {
     return train::CreatePackTrainer({.threads = static_cast<int>(run.threads),
                                      .device = run.device,

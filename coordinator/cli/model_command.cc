@@ -64,7 +64,7 @@ Json ToJson(const Checkpoint& model, const std::optional<ModelHashes>& hashes) {
                              {"types", part.types}});
   }
   json["embeddingWidths"] = TextWidths(model);
-  for (const char* precision : {"fp32", "bf16"}) {
+  for (const char* precision : {"fp32", "bf16", "fp16"}) {
     const MemoryEstimate memory = EstimateMemory(model, precision, model.image_size);
     json["memoryEstimate"][precision] = {
         {"weights", memory.weights}, {"perSample", memory.per_sample}, {"program", memory.program}};
@@ -111,7 +111,7 @@ std::string ToText(const Checkpoint& model, const std::optional<ModelHashes>& ha
     row(part.name, fmt::format("{} parameters, {}, {}", Millions(part.parameters), Size(part.bytes),
                                fmt::join(types, " and ")));
   }
-  for (const char* precision : {"fp32", "bf16"}) {
+  for (const char* precision : {"fp32", "bf16", "fp16"}) {
     const MemoryEstimate memory = EstimateMemory(model, precision, model.image_size);
     row(fmt::format("in {}", precision),
         fmt::format("about {} to train one sample at a time: weights {}, and {} a sample",

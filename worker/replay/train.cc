@@ -17,6 +17,7 @@
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/gradient.h"
 #include "worker/train/adamw.h"
+#include "worker/train/loss_scale.h"
 
 namespace neolog::replay {
 namespace {
@@ -33,10 +34,6 @@ struct TrainSettings {
 };
 
 constexpr double kMaxRate = 1e6;
-// fp16 only: the loss is multiplied before backward so that small gradients stay above fp16's
-// smallest number, and less so while they overflow.
-constexpr double kFirstLossScale = 65536;
-constexpr int kMostHalvings = 20;
 
 std::span<float> SpanOf(const at::Tensor& t) {
   return {t.mutable_data_ptr<float>(), static_cast<size_t>(t.numel())};
@@ -175,8 +172,8 @@ class Train : public Kind {
     };
 
     const bool scaled = context_.precision == diffusion::Precision::kFloat16;
-    double scale = scaled ? kFirstLossScale : 1;
-    for (int halvings = 0;; ++halvings) {
+    float scale = scaled ? train::LossScale::kFirst : 1;
+    for (uint32_t halvings = 0;; ++halvings) {
       const at::Tensor leaf = rows.unsqueeze(0).repeat({batch, 1}).set_requires_grad(true);
       MicroStep step = forward(leaf);
       at::Tensor gradient =
@@ -185,7 +182,8 @@ class Train : public Kind {
       step.loss = step.loss.detach().cpu();
       step.gradient = at::zeros_like(rows);
       for (int64_t b = 0; b < batch; ++b) step.gradient += gradient[b];
-      if (!scaled || halvings == kMostHalvings || step.gradient.isfinite().all().item<bool>())
+      if (!scaled || halvings == train::LossScale::kMostHalvings ||
+          step.gradient.isfinite().all().item<bool>())
         return step;
       scale /= 2;
     }

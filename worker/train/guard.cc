@@ -41,6 +41,8 @@ v1::RunFailure DescribeRefusedStep(const RefusedStep& refused) {
       refused.bad.where == BadNumber::Where::kGradient) {
     what += fmt::format(" for picture '{}' with the prompt '{}' at timestep {}", refused.picture,
                         refused.prompt, refused.timestep);
+    if (refused.loss_scale != 0 && refused.bad.where == BadNumber::Where::kGradient)
+      what += fmt::format(", even with the loss scaled by only {:g}", refused.loss_scale);
   }
   const std::string second =
       refused.precision == "fp32"

@@ -28,6 +28,8 @@ struct BadNumber {
 struct SampleResult {
   float loss = 0;
   std::span<const float> gradient;
+  /// How often the loss scale was halved for it (loss_scale.h).
+  uint32_t halvings = 0;
 };
 
 /// The first bad number among the samples of a step, in sample order, loss before gradient; nothing
@@ -44,6 +46,8 @@ struct RefusedStep {
   uint32_t timestep = 0;
   double learning_rate = 0;
   std::string_view precision;  // of the frozen model
+  /// The lowest loss scale that was tried for the sample; 0: losses are not scaled.
+  float loss_scale = 0;
 };
 
 /// A failure of kind NOT_FINITE whose message is one line: what happened in which step, to which

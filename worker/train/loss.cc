@@ -6,6 +6,7 @@
 #include "common/plan/philox.h"
 #include "worker/diffusion/noise_schedule.h"
 #include "worker/torch_support/gradient.h"
+#include "worker/train/guard.h"
 
 namespace neolog::train {
 namespace {
@@ -14,6 +15,10 @@ at::Tensor NormalLike(const at::Tensor& shape, const RandomKey& key) {
   at::Tensor noise = at::empty(shape.sizes(), at::kFloat);
   FillNormal(key, {noise.data_ptr<float>(), static_cast<size_t>(noise.numel())});
   return noise;
+}
+
+std::span<const float> ValuesOf(const at::Tensor& tensor) {
+  return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
 }
 
 // [M] float32 on the model's device.
@@ -54,17 +59,19 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
 }
 
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
-                                        uint32_t count, const at::Tensor& rows) {
+                                        uint32_t count, const at::Tensor& rows, float loss_scale) {
   const int64_t size = input.noisy.size(0);
   at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1});
   leaf.requires_grad_(true);
   const at::Tensor losses = LossOfEach(model, input, leaf);
   at::Tensor weights = at::zeros({size}, at::kFloat);
-  weights.narrow(0, 0, count).fill_(1);
+  weights.narrow(0, 0, count).fill_(loss_scale);
   const at::Tensor total = (losses * weights.to(losses.device())).sum();
   MicrobatchResult result;
   result.gradients = torch_support::GradientOf(total, leaf).cpu().contiguous();
+  if (loss_scale != 1) result.gradients.div_(loss_scale);
   result.losses = losses.detach().cpu().contiguous();
+  result.overflowed = AllFinite(ValuesOf(result.losses)) && !AllFinite(ValuesOf(result.gradients));
   return result;
 }
 

@@ -44,12 +44,18 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
 struct MicrobatchResult {
   at::Tensor losses;
   at::Tensor gradients;
+  /// A gradient is not finite although every loss is: in fp16, to be computed again with a lower
+  /// loss scale.
+  bool overflowed = false;
 };
 
 /// Runs the model forward and backward on a microbatch; samples from `count` on have weight 0.
-/// `rows` [F] float32, every encoder's rows (diffusion::RowBlocks). Throws as libtorch does.
+/// `rows` [F] float32, every encoder's rows (diffusion::RowBlocks). The losses are multiplied with
+/// `loss_scale` before the backward pass and the gradients divided by it after (see LossScale).
+/// Throws as libtorch does.
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
-                                        uint32_t count, const at::Tensor& rows);
+                                        uint32_t count, const at::Tensor& rows,
+                                        float loss_scale = 1);
 
 /// The same without the gradient. Throws as libtorch does.
 at::Tensor ComputeLoss(const diffusion::Model& model, const MicrobatchInput& input,

@@ -14,8 +14,9 @@ namespace {
 absl::StatusOr<diffusion::Precision> ParsePrecision(const std::string& name) {
   if (name.empty() || name == "fp32") return diffusion::Precision::kFloat32;
   if (name == "bf16") return diffusion::Precision::kBFloat16;
+  if (name == "fp16") return diffusion::Precision::kFloat16;
   return InvalidArgument(
-      fmt::format("model.precision '{}' cannot be trained in; expected fp32 or bf16", name));
+      fmt::format("model.precision '{}' cannot be trained in; expected fp32, bf16 or fp16", name));
 }
 
 // Sizes of a model.

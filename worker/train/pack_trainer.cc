@@ -175,7 +175,9 @@ class PackTrainer : public session::Trainer {
       payloads.remove_prefix(floats.size() * sizeof(float));
       std::vector<SampleResult> samples;
       for (size_t at = 0; at < floats.size(); at += stride) {
-        samples.push_back({floats[at], {floats.data() + at + 1, stride - 1}});
+        samples.push_back({floats[at],
+                           {floats.data() + at + 1, run.trained.rows().size()},
+                           Scaled() ? static_cast<uint32_t>(floats[at + stride - 1]) : 0});
       }
       TrainedRun::Outcome outcome =
           run.trained.TakeStep(samples, [&run](const PlannedSample& sample) {
@@ -331,7 +333,8 @@ class PackTrainer : public session::Trainer {
           fmt::join(made_for, " and "), spec.model().path(), fmt::join(widths, " and ")));
     }
     ASSIGN_OR_RETURN(std::vector<float> first_rows, FirstRows(spec, widths));
-    ASSIGN_OR_RETURN(TrainedRun trained, TrainedRun::Create(spec, widths, std::move(first_rows)));
+    ASSIGN_OR_RETURN(TrainedRun trained,
+                     TrainedRun::Create(spec, widths, std::move(first_rows), Scaled()));
     if (!assigned.committed_state().empty()) {
       if (Hash64(assigned.committed_state()) != assigned.committed_hash()) {
         return DataLoss(fmt::format("the committed state after step {} does not fit its hash",
@@ -397,7 +400,11 @@ class PackTrainer : public session::Trainer {
                   [&](const auto& entry) { return !request_places_.contains(entry.first); });
   }
 
-  static size_t FloatsPerSample(const PackRun& run) { return 1 + run.trained.rows().size(); }
+  // Whether losses are scaled.
+  bool Scaled() const { return profile_.model.precision == diffusion::Precision::kFloat16; }
+  size_t FloatsPerSample(const PackRun& run) const {
+    return 1 + run.trained.rows().size() + (Scaled() ? 1 : 0);
+  }
   uint32_t MicrobatchesOf(const PackRun& run) const {
     return (run.trained.samples_per_step() + profile_.microbatch - 1) / profile_.microbatch;
   }
@@ -445,19 +452,37 @@ class PackTrainer : public session::Trainer {
           InputOf(run, run.trained.plan().Sample(run.trained.step(), microbatch.first + i)));
       samples.push_back(std::move(input));
     }
-    return CallTorch(
-        fmt::format("step {} of '{}'", run.trained.step() + 1, run.trained.spec().name()), [&] {
-          const MicrobatchInput input = MakeMicrobatch(*model_, samples, profile_.microbatch);
-          const MicrobatchResult result =
-              ComputeLossAndGradient(*model_, input, microbatch.count, RowsTensor(run.trained));
-          const size_t gradient_bytes = (FloatsPerSample(run) - 1) * sizeof(float);
-          for (uint32_t i = 0; i < microbatch.count; ++i) {
-            payload.append(reinterpret_cast<const char*>(result.losses.data_ptr<float>() + i),
-                           sizeof(float));
-            payload.append(reinterpret_cast<const char*>(result.gradients[i].data_ptr<float>()),
-                           gradient_bytes);
-          }
-        });
+    MicrobatchInput input;
+    const std::string doing =
+        fmt::format("step {} of '{}'", run.trained.step() + 1, run.trained.spec().name());
+    RETURN_IF_ERROR(
+        CallTorch(doing, [&] { input = MakeMicrobatch(*model_, samples, profile_.microbatch); }));
+    uint32_t halvings = 0;
+    float scale = Scaled() ? run.trained.loss_scale()->factor() : 1;
+    MicrobatchResult result;
+    const auto compute = [&] {
+      return CallTorch(doing, [&] {
+        result = ComputeLossAndGradient(*model_, input, microbatch.count, RowsTensor(run.trained),
+                                        scale);
+      });
+    };
+    RETURN_IF_ERROR(compute());
+    while (Scaled() && result.overflowed && halvings < LossScale::kMostHalvings) {
+      ++halvings;
+      scale /= 2;
+      RETURN_IF_ERROR(CheckInterrupt());
+      RETURN_IF_ERROR(compute());
+    }
+    for (uint32_t i = 0; i < microbatch.count; ++i) {
+      const auto append = [&payload](const float* values, size_t count) {
+        payload.append(reinterpret_cast<const char*>(values), count * sizeof(float));
+      };
+      const float halved = static_cast<float>(halvings);
+      append(result.losses.const_data_ptr<float>() + i, 1);
+      append(result.gradients[i].const_data_ptr<float>(), run.trained.rows().size());
+      if (Scaled()) append(&halved, 1);
+    }
+    return absl::OkStatus();
   }
 
   static bool Due(const PackRun& run, uint32_t every) {

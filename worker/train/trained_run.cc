@@ -5,6 +5,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -48,7 +49,7 @@ absl::Status CheckBeta(std::string_view name, double beta) {
 }  // namespace
 
 absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, std::vector<uint32_t> widths,
-                                              std::vector<float> initial_rows) {
+                                              std::vector<float> initial_rows, bool scales_loss) {
   if (spec.word_size() != 1) {
     return InvalidArgument(
         fmt::format("run '{}' has {} words; expected exactly one", spec.name(), spec.word_size()));
@@ -83,6 +84,7 @@ absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, std::vect
   run.vectors_ = vectors;
   run.widths_ = std::move(widths);
   run.rows_ = std::move(initial_rows);
+  if (scales_loss) run.loss_scale_.emplace();
   run.exp_avg_.assign(run.rows_.size(), 0.0f);
   run.exp_avg_sq_.assign(run.rows_.size(), 0.0f);
   run.state_hash_ = Hash64(run.SaveState());
@@ -102,6 +104,10 @@ TrainedRun::Outcome TrainedRun::TakeStep(std::span<const SampleResult> samples,
     const PlannedSample sample = plan_.Sample(step_, static_cast<uint32_t>(bad.sample));
     std::tie(refused.picture, refused.prompt) = describe(sample);
     refused.timestep = sample.timestep;
+    if (loss_scale_.has_value()) {
+      refused.loss_scale =
+          std::ldexp(loss_scale_->factor(), -static_cast<int>(samples[bad.sample].halvings));
+    }
     outcome.failure = DescribeRefusedStep(refused);
     return outcome;
   };
@@ -129,6 +135,10 @@ TrainedRun::Outcome TrainedRun::TakeStep(std::span<const SampleResult> samples,
   rows_ = std::move(rows);
   exp_avg_ = std::move(exp_avg);
   exp_avg_sq_ = std::move(exp_avg_sq);
+  if (loss_scale_.has_value()) {
+    loss_scale_->AfterStep(std::any_of(samples.begin(), samples.end(),
+                                       [](const SampleResult& s) { return s.halvings > 0; }));
+  }
   ++step_;
   state_hash_ = Hash64(SaveState());
 
@@ -144,6 +154,10 @@ std::string TrainedRun::SaveState() const {
   v1::TrainState state;
   state.set_step(step_);
   state.set_optimizer_step(step_);
+  if (loss_scale_.has_value()) {
+    state.set_loss_scale(loss_scale_->factor());
+    state.set_loss_scale_steps(loss_scale_->steps());
+  }
   size_t begin = 0;
   for (uint32_t encoder = 0; encoder < widths_.size(); ++encoder) {
     const size_t count = size_t{vectors_} * widths_[encoder];
@@ -191,6 +205,20 @@ absl::Status TrainedRun::CheckBlocks(const v1::TrainState& state) const {
       widths_.size(), spec_.word(0).name(), vectors_, fmt::join(widths_, " and ")));
 }
 
+absl::Status TrainedRun::CheckLossScale(const v1::TrainState& state) const {
+  if (loss_scale_.has_value() ? LossScale::IsValid(state.loss_scale(), state.loss_scale_steps())
+                              : state.loss_scale() == 0 && state.loss_scale_steps() == 0) {
+    return absl::OkStatus();
+  }
+  return InvalidArgument(fmt::format(
+      "the saved state of '{}' has loss scale {:g} for {} steps; expected {}", spec_.name(),
+      state.loss_scale(), state.loss_scale_steps(),
+      loss_scale_.has_value()
+          ? fmt::format("a power of two from {:g} to {:g} for less than {} steps",
+                        LossScale::kSmallest, LossScale::kLargest, LossScale::kGrowthInterval)
+          : "none: it does not train in fp16"));
+}
+
 absl::Status TrainedRun::LoadState(std::string_view bytes) {
   v1::TrainState state;
   if (!state.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
@@ -198,6 +226,7 @@ absl::Status TrainedRun::LoadState(std::string_view bytes) {
                                        spec_.name(), bytes.size()));
   }
   RETURN_IF_ERROR(CheckBlocks(state));
+  RETURN_IF_ERROR(CheckLossScale(state));
   if (state.optimizer_step() != state.step() || state.step() > total_steps()) {
     return InvalidArgument(
         fmt::format("the saved state of '{}' is after step {} (optimiser {}); expected equal "
@@ -219,6 +248,8 @@ absl::Status TrainedRun::LoadState(std::string_view bytes) {
   rows_ = std::move(rows);
   exp_avg_ = std::move(exp_avg);
   exp_avg_sq_ = std::move(exp_avg_sq);
+  if (loss_scale_.has_value())
+    loss_scale_ = LossScale(state.loss_scale(), state.loss_scale_steps());
   step_ = state.step();
   state_hash_ = Hash64(SaveState());
   return absl::OkStatus();

@@ -16,6 +16,7 @@
 #include "neolog/v1/run_spec.pb.h"
 #include "worker/train/adamw.h"
 #include "worker/train/guard.h"
+#include "worker/train/loss_scale.h"
 
 namespace neolog::train {
 
@@ -24,11 +25,12 @@ namespace neolog::train {
 class TrainedRun {
  public:
   /// A run before its first step. `widths` are the D of the model's text encoders; `initial_rows`
-  /// holds [K, D] for each of them, one after the other. InvalidArgument names the setting that
-  /// cannot be used: other than one word, a row count or width that does not fit, rows that are not
-  /// finite, betas outside [0, 1).
+  /// holds [K, D] for each of them, one after the other; `scales_loss`: the model computes in fp16.
+  /// InvalidArgument names the setting that cannot be used: other than one word, a row count or
+  /// width that does not fit, rows that are not finite, betas outside [0, 1).
   static absl::StatusOr<TrainedRun> Create(const v1::RunSpec& spec, std::vector<uint32_t> widths,
-                                           std::vector<float> initial_rows);
+                                           std::vector<float> initial_rows,
+                                           bool scales_loss = false);
 
   const v1::RunSpec& spec() const { return spec_; }
   uint32_t vectors() const { return vectors_; }
@@ -39,6 +41,8 @@ class TrainedRun {
   uint64_t total_steps() const { return schedule_.total_steps(); }
   /// The rows of every encoder, one after the other, [K, D] each.
   std::span<const float> rows() const { return rows_; }
+  /// What the next step's losses are multiplied with before the backward pass; nothing but in fp16.
+  const std::optional<LossScale>& loss_scale() const { return loss_scale_; }
   /// The plan of the run.
   StepPlan& plan() { return plan_; }
 
@@ -70,6 +74,7 @@ class TrainedRun {
       : spec_(spec), plan_(std::move(plan)), schedule_(std::move(schedule)) {}
 
   absl::Status CheckBlocks(const v1::TrainState& state) const;
+  absl::Status CheckLossScale(const v1::TrainState& state) const;
 
   v1::RunSpec spec_;
   StepPlan plan_;
@@ -81,6 +86,7 @@ class TrainedRun {
   std::vector<float> rows_;
   std::vector<float> exp_avg_;
   std::vector<float> exp_avg_sq_;
+  std::optional<LossScale> loss_scale_;
   uint64_t state_hash_ = 0;
 };
 

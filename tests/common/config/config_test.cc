@@ -131,7 +131,7 @@ TEST_F(ConfigTest, EveryError_IsReportedAtOnceInOrder) {
       Errors(R"(name: my run
 model:
   path: models/gone
-  precision: fp16
+  precision: int8
 word:
   name: zesko
   vectors: 76
@@ -151,7 +151,7 @@ steps: 5
       ElementsAre(
           AllOf(StartsWith("run.yaml:1:7: name: expected"), HasSubstr("found 'my run'")),
           AllOf(StartsWith("run.yaml:3:9: model.path: there is no model '/data/me/models/gone'")),
-          "run.yaml:4:14: model.precision: expected one of fp32, bf16, found 'fp16'",
+          "run.yaml:4:14: model.precision: expected one of fp32, bf16, fp16, found 'int8'",
           "run.yaml:7:12: word.vectors: expected a whole number from 1 to 75 (vectors), found 76",
           "run.yaml:8:3: word.fingerprint: unknown setting",
           "run.yaml:11:9: data.flip: expected true or false, found 'no'",

@@ -119,7 +119,7 @@ TEST(SchemaTest, ExpectedText) {
   EXPECT_EQ(text("training.seed"), "a whole number, 0 or more");
   EXPECT_EQ(text("training.epsilon"), "a number, 0 or more");
   EXPECT_EQ(text("data.flip"), "true or false");
-  EXPECT_EQ(text("model.precision"), "one of fp32, bf16");
+  EXPECT_EQ(text("model.precision"), "one of fp32, bf16, fp16");
   EXPECT_EQ(text("checkpoint.formats"),
             "a list, each item one of a1111, png, diffusers, kohya, sdxl, onetrainer");
   EXPECT_EQ(text("model.path"), "a path");

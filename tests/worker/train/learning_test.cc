@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <utility>
 
 #include "tests/support/status_matchers.h"
 #include "tests/worker/train/demo_pack.h"
@@ -26,9 +27,12 @@ double ValidationLoss(session::Trainer& trainer) {
 // What the project is for: on the demo's pictures, the word comes to mean what they show.
 TEST(LearningTest, ValidationLoss_FallsOnTheDemosPictures) {
   MemoryBlobStore blobs;
-  for (const std::string object : {"zesko", "wimbra"}) {
-    SCOPED_TRACE(object);
+  for (const auto& [object, precision] : {std::pair<std::string, std::string>{"zesko", "fp32"},
+                                          {"wimbra", "fp32"},
+                                          {"zesko", "fp16"}}) {
+    SCOPED_TRACE(object + " in " + precision);
     v1::RunSpec spec = DemoSpec(object, object, blobs);
+    spec.mutable_model()->set_precision(precision);
     spec.mutable_training()->set_steps(40);
     spec.mutable_training()->set_warmup_steps(1);
     spec.mutable_validation()->set_every_steps(1);
@@ -37,8 +41,8 @@ TEST(LearningTest, ValidationLoss_FallsOnTheDemosPictures) {
     const double before = ValidationLoss(*trainer);
     while (trainer->StepOf(0) < 40) Step(*trainer);
     const double after = ValidationLoss(*trainer);
-    RecordProperty("before_" + object, std::to_string(before));
-    RecordProperty("after_" + object, std::to_string(after));
+    RecordProperty("before_" + object + "_" + precision, std::to_string(before));
+    RecordProperty("after_" + object + "_" + precision, std::to_string(after));
     // Over the whole run the loss falls by about a fifth; most of it in the first steps.
     EXPECT_LT(after, 0.95 * before);
   }

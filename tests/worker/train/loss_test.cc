@@ -73,11 +73,12 @@ class LossTest : public ::testing::TestWithParam<Variant> {
     return sample;
   }
 
-  MicrobatchResult Compute(const std::vector<uint32_t>& numbers, uint32_t size) const {
+  MicrobatchResult Compute(const std::vector<uint32_t>& numbers, uint32_t size,
+                           float loss_scale = 1) const {
     std::vector<SampleInput> samples;
     for (const uint32_t i : numbers) samples.push_back(Sample(i));
     return ComputeLossAndGradient(*model_, MakeMicrobatch(*model_, samples, size),
-                                  static_cast<uint32_t>(numbers.size()), rows_);
+                                  static_cast<uint32_t>(numbers.size()), rows_, loss_scale);
   }
 
   std::unique_ptr<diffusion::Model> model_;
@@ -114,6 +115,17 @@ TEST_P(LossTest, PaddedSlots_HaveNoGradient) {
   EXPECT_FALSE(result.gradients[3].ne(0).any().item<bool>());
 }
 
+TEST_P(LossTest, LossScale_LeavesTheLossAlone_AndIsTakenOutOfTheGradient) {
+  const MicrobatchResult plain = Compute({0, 1}, 2), scaled = Compute({0, 1}, 2, 1024);
+  EXPECT_TRUE(plain.losses.equal(scaled.losses));
+  // A power of two changes no digit: only numbers below the smallest of the type, which plain
+  // loses.
+  const double off = (plain.gradients - scaled.gradients).abs().max().item<double>();
+  const double largest = scaled.gradients.abs().max().item<double>();
+  EXPECT_LE(off, GetParam().precision == Precision::kFloat16 ? 0.05 * largest : 1e-6 * largest);
+  EXPECT_FALSE(scaled.overflowed);
+}
+
 // Differences of losses drown in bfloat16's rounding.
 class Float32LossTest : public LossTest {};
 
@@ -147,14 +159,31 @@ TEST_P(LossTest, NoisyLatents_FollowTheFormula) {
   }
 }
 
+class Float16LossTest : public LossTest {};
+
+TEST_P(Float16LossTest, ScaleThatIsTooHigh_Overflows_AndALowerOneIsNearTheTrueGradient) {
+  EXPECT_TRUE(Compute({0, 1}, 2, 1e9f).overflowed);
+  const MicrobatchResult scaled = Compute({0, 1}, 2, 4096);
+  ASSERT_FALSE(scaled.overflowed);
+  ASSERT_OK_AND_ASSIGN(model_,
+                       diffusion::LoadModel(neolog::testing::SourcePath("configs/demo/model"), {}));
+  const MicrobatchResult exact = Compute({0, 1}, 2);
+  // fp16 has 11 digits; the way through the model makes them about seven.
+  const double largest = exact.gradients.abs().max().item<double>();
+  EXPECT_LE((scaled.gradients - exact.gradients).abs().max().item<double>(), 0.02 * largest);
+}
+
 constexpr Variant kMatmul{"matmul", AttentionKernel::kMatmul, Precision::kFloat32};
 constexpr Variant kFlash{"flash", AttentionKernel::kFlash, Precision::kFloat32};
 constexpr Variant kMatmulBf16{"matmul_bf16", AttentionKernel::kMatmul, Precision::kBFloat16};
+constexpr Variant kMatmulFp16{"matmul_fp16", AttentionKernel::kMatmul, Precision::kFloat16};
 constexpr Variant kFlashBf16{"flash_bf16", AttentionKernel::kFlash, Precision::kBFloat16};
 
 const auto NameOf = [](const ::testing::TestParamInfo<Variant>& info) { return info.param.name; };
 INSTANTIATE_TEST_SUITE_P(Kernels, LossTest,
-                         ::testing::Values(kMatmul, kFlash, kMatmulBf16, kFlashBf16), NameOf);
+                         ::testing::Values(kMatmul, kFlash, kMatmulBf16, kFlashBf16, kMatmulFp16),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Kernels, Float16LossTest, ::testing::Values(kMatmulFp16), NameOf);
 INSTANTIATE_TEST_SUITE_P(Kernels, Float32LossTest, ::testing::Values(kMatmul, kFlash), NameOf);
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "tests/support/status_matchers.h"
 #include "tests/worker/train/demo_pack.h"
 #include "worker/session/blame.h"
+#include "worker/train/loss_scale.h"
 
 namespace neolog::train {
 namespace {
@@ -164,6 +165,47 @@ TEST_F(PackTrainerTest, SavedState_GoesOnToTheBytesOfAStraightRun) {
   assignment.mutable_runs(0)->set_committed_hash(1);
   EXPECT_THAT(resumed->Prepare(assignment),
               StatusIs(absl::StatusCode::kDataLoss, HasSubstr("hash")));
+}
+
+// A state whose loss scale is the highest: the demo's gradients overflow under it.
+std::string WithLossScale(const std::string& saved, float scale) {
+  v1::TrainState state;
+  EXPECT_TRUE(state.ParseFromString(saved));
+  state.set_loss_scale(scale);
+  state.set_loss_scale_steps(0);
+  return state.SerializeAsString();
+}
+
+TEST_F(PackTrainerTest, Float16_OverflowLowersTheScale_TheSameForEverySplitPackAndResume) {
+  v1::RunSpec spec = Spec(), other = OtherSpec();
+  for (v1::RunSpec* s : {&spec, &other}) s->mutable_model()->set_precision("fp16");
+  const auto scale_of = [](const std::string& saved) {
+    v1::TrainState state;
+    EXPECT_TRUE(state.ParseFromString(saved));
+    return state.loss_scale();
+  };
+  const std::string first = WithLossScale(Alone(spec, 1), LossScale::kLargest);
+  const auto from_first = [&](const std::vector<uint32_t>& team, int steps) {
+    auto trainer = Train({spec});
+    EXPECT_OK(trainer->LoadState(0, first));
+    for (int i = 0; i < steps; ++i) StepAs(*trainer, team);
+    return trainer->SaveState(0);
+  };
+  const std::string alone = from_first({2}, 4);
+  EXPECT_LT(scale_of(alone), LossScale::kLargest) << "nothing overflowed: the test shows nothing";
+  for (const std::vector<uint32_t>& team : std::vector<std::vector<uint32_t>>{{1, 1}, {0, 2}})
+    EXPECT_EQ(from_first(team, 4), alone);
+
+  auto resumed = Train({spec});
+  ASSERT_OK(resumed->LoadState(0, from_first({2}, 2)));
+  for (int i = 0; i < 2; ++i) Step(*resumed);
+  EXPECT_EQ(resumed->SaveState(0), alone);
+
+  auto pack = Train({other, spec});
+  ASSERT_OK(pack->LoadState(1, first));
+  for (int i = 0; i < 4; ++i) StepAs(*pack, {1, 2, 1});
+  EXPECT_EQ(pack->SaveState(1), alone);
+  EXPECT_EQ(scale_of(pack->SaveState(0)), LossScale::kFirst) << "a packmate has its own";
 }
 
 TEST_F(PackTrainerTest, NotFiniteNumber_IsRefusedAndOnlyItsRunStops) {

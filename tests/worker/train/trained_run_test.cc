@@ -220,6 +220,56 @@ TEST(TrainedRunTest, ForeignStates_AreRefusedAndChangeNothing) {
               StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("is not a TrainState")));
 }
 
+TEST(TrainedRunTest, LossScale_FollowsTheSteps_AndIsInTheState) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_model()->set_precision("fp16");
+  const auto create = [&] {
+    auto run = TrainedRun::Create(spec, kWidths, kFirstRows, /*scales_loss=*/true);
+    EXPECT_OK(run);
+    return *std::move(run);
+  };
+  const std::vector<float> good(6, 1.0f);
+  TrainedRun run = create();
+  ASSERT_TRUE(run.loss_scale().has_value());
+  EXPECT_EQ(run.loss_scale()->factor(), LossScale::kFirst);
+  // A sample that needed three halvings lowers the next step's scale by one.
+  const std::vector<SampleResult> overflowed = {{1, good}, {1, good, 3}},
+                                  fine = {{1, good}, {1, good}};
+  ASSERT_FALSE(run.TakeStep(overflowed, Describe).failure.has_value());
+  EXPECT_EQ(run.loss_scale()->factor(), LossScale::kFirst / 2);
+  ASSERT_FALSE(run.TakeStep(fine, Describe).failure.has_value());
+  EXPECT_EQ(run.loss_scale()->steps(), 1u);
+
+  TrainedRun resumed = create();
+  ASSERT_OK(resumed.LoadState(run.SaveState()));
+  EXPECT_EQ(resumed.loss_scale()->factor(), LossScale::kFirst / 2);
+  EXPECT_EQ(resumed.loss_scale()->steps(), 1u);
+  EXPECT_EQ(resumed.SaveState(), run.SaveState());
+
+  v1::TrainState state;
+  ASSERT_TRUE(state.ParseFromString(run.SaveState()));
+  state.set_loss_scale(3);
+  EXPECT_THAT(resumed.LoadState(state.SerializeAsString()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("loss scale 3 for 1 steps")));
+  EXPECT_THAT(NewRun().LoadState(run.SaveState()),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("does not train in fp16")));
+  EXPECT_FALSE(NewRun().loss_scale().has_value());
+}
+
+TEST(TrainedRunTest, GradientThatOverflowsAtEveryScale_IsRefused_NamingTheLast) {
+  auto run = TrainedRun::Create(Spec(), kWidths, kFirstRows, /*scales_loss=*/true);
+  ASSERT_OK(run);
+  const std::string before = run->SaveState();
+  const std::vector<float> good(6, 1.0f), bad(6, std::numeric_limits<float>::infinity());
+  const std::vector<SampleResult> samples = {{1, good}, {1, bad, LossScale::kMostHalvings}};
+  const TrainedRun::Outcome outcome = run->TakeStep(samples, Describe);
+  ASSERT_TRUE(outcome.failure.has_value());
+  EXPECT_THAT(outcome.failure->message(),
+              AllOf(HasSubstr("a gradient is inf for picture"),
+                    HasSubstr("even with the loss scaled by only 0.0625")));
+  EXPECT_EQ(run->SaveState(), before);
+}
+
 TEST(InitialTokenOfTest, FollowsA1111) {
   EXPECT_EQ(InitialTokenOf(4, 2), (std::vector<uint32_t>{0, 0, 1, 1}));
   EXPECT_EQ(InitialTokenOf(2, 5), (std::vector<uint32_t>{0, 2}));
