@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -61,6 +62,18 @@ absl::Status SignalProcess(const ProcessId& process, int signal) {
         errno, ToAbsl(fmt::format("sending {} to process {}", SignalName(signal), process.pid)));
   }
   return absl::OkStatus();
+}
+
+int64_t AvailableMemory() {
+  int64_t memory =
+      static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+  // Version 2 of control groups, and 1. Without a limit they say "max", or a number beyond memory.
+  for (const char* path :
+       {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    int64_t limit = 0;
+    if (std::ifstream(path) >> limit && limit > 0) memory = std::min(memory, limit);
+  }
+  return memory;
 }
 
 std::string SelfPath() {

@@ -31,6 +31,10 @@ bool IsAlive(const ProcessId& process);
 /// Sends a signal to this very process. NotFound when it is gone.
 absl::Status SignalProcess(const ProcessId& process, int signal);
 
+/// Bytes of memory that this process may use: the machine's, or what its control group allows when
+/// that is less.
+int64_t AvailableMemory();
+
 /// The path of the running program (/proc/self/exe), for finding its siblings.
 std::string SelfPath();
 

@@ -281,6 +281,9 @@ void AddOtherCommands(CLI::App& app, Parsed& p) {
   info->add_option("--prediction", p.model.prediction, "What the UNet predicts, if you know better")
       ->check(CLI::IsMember({"epsilon", "v_prediction"}));
   info->add_flag("--json", p.model.json, "One JSON object, all in bytes");
+  info->add_option("--resolution", p.model.resolution,
+                   "Side of the pictures that memory is estimated for [the model's own]")
+      ->check(CLI::Range(16, 8192));
   info->add_flag("!--no-hashes", p.model.hashes,
                  "Do not read the whole of a single file for its hashes");
   AddCommand(app, p, "version", "The version of this program",

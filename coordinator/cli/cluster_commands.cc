@@ -60,13 +60,13 @@ ExitCode UpCommand(Context& context, const UpOptions& options) {
         InvalidArgument(
             "`up` starts a local cluster and takes no --coordinator; unset NEOLOG_COORDINATOR"));
   }
-  const auto devices = PlanLocalWorkers(context.self_path, options.device,
-                                        options.workers.value_or(0), options.threads);
-  if (!devices.ok()) return Fail(context, devices.status());
+  const auto plan = PlanLocalWorkers(context.self_path, options.device, options.workers.value_or(0),
+                                     options.threads);
+  if (!plan.ok()) return Fail(context, plan.status());
   auto session = ConnectOrStart(context, /*on_demand=*/false);
   if (!session.ok()) return Fail(context, session.status());
   if (auto kept = session->cluster->Keep(); !kept.ok()) return Fail(context, kept);
-  const auto info = session->cluster->Ensure(*devices, options.threads);
+  const auto info = session->cluster->Ensure(plan->devices, options.threads);
   if (!info.ok()) return Fail(context, info.status());
   if (auto joined = WaitForWorkers(*session, info->children.size() - 1); !joined.ok()) {
     return Fail(context, joined, kExitUnexpected);

@@ -109,6 +109,8 @@ struct ModelInfoOptions {
   /// "epsilon" or "v_prediction" where the model's files are known to be silent; empty: as they
   /// say.
   std::string prediction;
+  /// Side of the pictures that memory is estimated for; 0: the model's own.
+  uint32_t resolution = 0;
   bool json = false;
   /// Reads a single file whole, once, for the hashes it is listed under elsewhere.
   bool hashes = true;

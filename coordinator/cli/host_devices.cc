@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "common/base/process.h"
 #include "common/base/subprocess.h"
 #include "coordinator/cli/local_cluster.h"
 
@@ -31,6 +32,11 @@ HostDevices HostDevicesOf(const Json& report, uint32_t cores) {
     if (device.is_string() && device.get<std::string>().starts_with("cuda:"))
       host.cuda.push_back(device.get<std::string>());
   }
+  for (const Json& gpu : report.value("gpus", Json::object())) {
+    const int64_t memory = gpu.is_object() ? gpu.value("memory_bytes", int64_t{0}) : 0;
+    if (memory > 0 && (host.cuda_memory == 0 || memory < host.cuda_memory))
+      host.cuda_memory = memory;
+  }
   host.why_no_cuda = report.value("cuda_error", "the worker names none");
   return host;
 }
@@ -55,14 +61,21 @@ absl::StatusOr<std::vector<std::string>> PlanWorkers(const HostDevices& host,
   return devices;
 }
 
-absl::StatusOr<std::vector<std::string>> PlanLocalWorkers(const std::string& self_path,
-                                                          const std::string& kind, uint32_t workers,
-                                                          uint32_t threads) {
-  const uint32_t cores = std::thread::hardware_concurrency();
-  if (kind != "cuda") return PlanWorkers({.cores = cores}, kind, workers, threads);
-  ASSIGN_OR_RETURN(const Programs programs, FindPrograms(self_path));
-  ASSIGN_OR_RETURN(const Json report, AskWorkerDoctor(programs.worker));
-  return PlanWorkers(HostDevicesOf(report, cores), kind, workers, threads);
+absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const std::string& kind,
+                                           uint32_t workers, uint32_t threads) {
+  HostDevices host{.cores = std::thread::hardware_concurrency()};
+  if (kind == "cuda") {
+    ASSIGN_OR_RETURN(const Programs programs, FindPrograms(self_path));
+    ASSIGN_OR_RETURN(const Json report, AskWorkerDoctor(programs.worker));
+    host = HostDevicesOf(report, host.cores);
+  }
+  LocalPlan plan;
+  ASSIGN_OR_RETURN(plan.devices, PlanWorkers(host, kind, workers, threads));
+  plan.memory_each =
+      kind == "cuda"
+          ? host.cuda_memory
+          : AvailableMemory() / static_cast<int64_t>(std::max<size_t>(1, plan.devices.size()));
+  return plan;
 }
 
 }  // namespace neolog::cli

@@ -20,6 +20,16 @@ struct HostDevices {
   std::vector<std::string> cuda;
   /// Why there are none.
   std::string why_no_cuda;
+  /// Bytes of the memory of the GPU that has least; 0: not known.
+  int64_t cuda_memory = 0;
+};
+
+/// The workers that this host gets.
+struct LocalPlan {
+  /// The device of each.
+  std::vector<std::string> devices;
+  /// Bytes of memory that each has: a share of the host's, or its GPU's. 0: not known.
+  int64_t memory_each = 0;
 };
 
 /// From a doctor's report.
@@ -33,8 +43,7 @@ absl::StatusOr<std::vector<std::string>> PlanWorkers(const HostDevices& host,
                                                      uint32_t threads);
 
 /// PlanWorkers for this machine. Asks the worker beside `self_path` only where GPUs are asked for.
-absl::StatusOr<std::vector<std::string>> PlanLocalWorkers(const std::string& self_path,
-                                                          const std::string& kind, uint32_t workers,
-                                                          uint32_t threads);
+absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const std::string& kind,
+                                           uint32_t workers, uint32_t threads);
 
 }  // namespace neolog::cli

@@ -69,12 +69,17 @@ class Checker {
     CheckpointOptions options{.vae_path = spec().model().vae()};
     if (spec().model().prediction() == "epsilon") options.v_prediction = false;
     if (spec().model().prediction() == "v_prediction") options.v_prediction = true;
-    ModelFacts facts = InspectModel(path, options, &problems);
+    ModelFacts facts = InspectModel(path, options,
+                                    {.precision = spec().model().precision(),
+                                     .side = spec().data().resolution(),
+                                     .gpu = spec().resources().device() == "cuda"},
+                                    &problems);
     for (const std::string& problem : problems) Report("model.path", problem);
     if (facts.positions > 0) positions_ = facts.positions;
     // Also where weights are damaged: the word and the prompts can be checked all the same.
     tokenizers_ = std::move(facts.tokenizers);
     if (!problems.empty()) return;
+    inputs_.memory = facts.memory;
     for (const std::string& note : facts.notes)
       inputs_.warnings.push_back(fmt::format("model '{}': {}", path, note));
     for (const uint32_t width : facts.text_widths) spec().mutable_model()->add_text_widths(width);

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "common/checkpoint/memory_estimate.h"
 #include "common/config/config.h"
 #include "common/storage/blob_store.h"
 
@@ -30,6 +32,8 @@ struct Inputs {
   std::vector<PictureFile> pictures;
   /// For the user, when there are no errors: pictures left out, prompts without the word.
   std::vector<std::string> warnings;
+  /// What training needs on the run's kind of device; where the model can be used.
+  std::optional<MemoryEstimate> memory;
 };
 
 /// Checks a run's inputs and fills in what submission fills in: samples, templates, fingerprint,

@@ -5,7 +5,7 @@
 namespace neolog::cli {
 
 ModelFacts InspectModel(const std::string& path, const CheckpointOptions& options,
-                        std::vector<std::string>* problems) {
+                        const MemoryQuestion& memory, std::vector<std::string>* problems) {
   ModelFacts facts;
   const size_t before = problems->size();
   const Checkpoint checkpoint = InspectCheckpoint(path, options, problems);
@@ -17,6 +17,11 @@ ModelFacts InspectModel(const std::string& path, const CheckpointOptions& option
   facts.single_file = checkpoint.single_file;
   facts.files = checkpoint.files;
   facts.notes = checkpoint.notes;
+  if (problems->size() == before) {
+    MemoryQuestion question = memory;
+    if (question.side == 0) question.side = checkpoint.image_size;
+    facts.memory = EstimateMemory(checkpoint, question);
+  }
   auto tokenizers = LoadTokenizers(checkpoint);
   if (!tokenizers.ok()) {
     problems->push_back(std::string(tokenizers.status().message()));

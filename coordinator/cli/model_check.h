@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/memory_estimate.h"
 #include "common/text/tokenizer.h"
 
 namespace neolog::cli {
@@ -26,12 +27,15 @@ struct ModelFacts {
   std::vector<std::unique_ptr<Tokenizer>> tokenizers;
   /// What the user should know: guesses, weights that are not used.
   std::vector<std::string> notes;
+  /// What training needs.
+  MemoryEstimate memory;
 };
 
 /// Looks at a model, a folder, a single file or a hub name, as InspectCheckpoint does, and at its
 /// tokenizers. Adds each problem to `problems`: what is wrong with which file and what to do. The
-/// facts are complete only when none was added. Weights are not read.
+/// facts are complete only when none was added. Weights are not read. `memory` asks what training
+/// needs; a side of 0 is the model's own.
 ModelFacts InspectModel(const std::string& path, const CheckpointOptions& options,
-                        std::vector<std::string>* problems);
+                        const MemoryQuestion& memory, std::vector<std::string>* problems);
 
 }  // namespace neolog::cli

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "common/checkpoint/checkpoint.h"
+#include "common/checkpoint/memory_estimate.h"
 #include "common/checkpoint/summary.h"
 #include "common/storage/model_fingerprint.h"
 #include "coordinator/cli/commands.h"
@@ -32,7 +33,7 @@ std::vector<int64_t> TextWidths(const Checkpoint& model) {
   return widths;
 }
 
-Json ToJson(const Checkpoint& model, const std::optional<ModelHashes>& hashes) {
+Json ToJson(const Checkpoint& model, const std::optional<ModelHashes>& hashes, int64_t side) {
   Json json;
   json["path"] = model.path;
   json["singleFile"] = model.single_file;
@@ -64,8 +65,9 @@ Json ToJson(const Checkpoint& model, const std::optional<ModelHashes>& hashes) {
                              {"types", part.types}});
   }
   json["embeddingWidths"] = TextWidths(model);
+  json["memoryEstimate"]["side"] = side;
   for (const char* precision : {"fp32", "bf16", "fp16"}) {
-    const MemoryEstimate memory = EstimateMemory(model, precision, model.image_size);
+    const MemoryEstimate memory = EstimateMemory(model, {.precision = precision, .side = side});
     json["memoryEstimate"][precision] = {
         {"weights", memory.weights}, {"perSample", memory.per_sample}, {"program", memory.program}};
   }
@@ -80,7 +82,8 @@ Json ToJson(const Checkpoint& model, const std::optional<ModelHashes>& hashes) {
   return json;
 }
 
-std::string ToText(const Checkpoint& model, const std::optional<ModelHashes>& hashes) {
+std::string ToText(const Checkpoint& model, const std::optional<ModelHashes>& hashes,
+                   int64_t side) {
   std::vector<std::vector<std::string>> rows;
   const auto row = [&](std::string name, std::string text) {
     rows.push_back({std::move(name), std::move(text)});
@@ -112,10 +115,11 @@ std::string ToText(const Checkpoint& model, const std::optional<ModelHashes>& ha
                                fmt::join(types, " and ")));
   }
   for (const char* precision : {"fp32", "bf16", "fp16"}) {
-    const MemoryEstimate memory = EstimateMemory(model, precision, model.image_size);
+    const MemoryEstimate memory = EstimateMemory(model, {.precision = precision, .side = side});
     row(fmt::format("in {}", precision),
-        fmt::format("about {} to train one sample at a time: weights {}, and {} a sample",
-                    Size(memory.Total(1)), Size(memory.weights), Size(memory.per_sample)));
+        fmt::format("about {} to train on {} pixels, one sample at a time: weights {}, and {} a "
+                    "sample",
+                    Size(memory.Total(1)), side, Size(memory.weights), Size(memory.per_sample)));
   }
   if (hashes) {
     row("hash", fmt::format("{} (sha256 {}; before 2023: {})", hashes->short_hash, hashes->sha256,
@@ -142,11 +146,12 @@ ExitCode ModelInfoCommand(Context& context, const ModelInfoOptions& options) {
     if (!found.ok()) return Fail(context, found.status(), kExitUsage);
     hashes = *std::move(found);
   }
+  const int64_t side = options.resolution != 0 ? options.resolution : model.image_size;
   if (options.json) {
-    context.console->Print(ToJson(model, hashes).dump(2) + "\n");
+    context.console->Print(ToJson(model, hashes, side).dump(2) + "\n");
     return kExitOk;
   }
-  context.console->Print(ToText(model, hashes));
+  context.console->Print(ToText(model, hashes, side));
   for (const std::string& note : model.notes) context.console->Warn(note);
   return kExitOk;
 }

@@ -132,12 +132,12 @@ ExitCode ResumeCommand(Context& context, const ResumeOptions& options) {
   if (!found.ok()) return Fail(context, found.status());
   // Before the run is resumed: it would wait for workers that this host cannot have.
   const v1::ResourceSpec& resources = found->spec().resources();
-  absl::StatusOr<std::vector<std::string>> devices = std::vector<std::string>();
+  absl::StatusOr<LocalPlan> plan = LocalPlan();
   if (session->cluster) {
-    devices = PlanLocalWorkers(context.self_path, resources.device(),
-                               options.workers.value_or(resources.workers()),
-                               resources.threads_per_worker());
-    if (!devices.ok()) return Fail(context, devices.status());
+    plan = PlanLocalWorkers(context.self_path, resources.device(),
+                            options.workers.value_or(resources.workers()),
+                            resources.threads_per_worker());
+    if (!plan.ok()) return Fail(context, plan.status());
   }
   v1::ResumeRunRequest request;
   request.set_run_id(found->run_id());
@@ -145,7 +145,7 @@ ExitCode ResumeCommand(Context& context, const ResumeOptions& options) {
   const auto run = session->client->ResumeRun(request);
   if (!run.ok()) return Fail(context, run.status());
   if (session->cluster) {
-    const auto ensured = session->cluster->Ensure(*devices, resources.threads_per_worker());
+    const auto ensured = session->cluster->Ensure(plan->devices, resources.threads_per_worker());
     if (!ensured.ok()) return Fail(context, ensured.status());
   }
   PrintRun(*context.console, *run);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "common/base/hash.h"
@@ -26,6 +27,21 @@ ExitCode Interrupted(Context& context, SignalPipe& signals) {
   return taken.front() == SIGINT ? kExitInterrupted : kExitTerminated;
 }
 
+/// An estimate does not forbid a run: a microbatch may fit into memory that it does not know of.
+void WarnOfMemory(Context& context, const LocalPlan& plan, const Inputs& inputs,
+                  const v1::RunSpec& spec) {
+  const int64_t microbatch = std::max<int64_t>(1, spec.training().microbatch());
+  if (!inputs.memory || plan.memory_each == 0 ||
+      inputs.memory->Total(microbatch) <= plan.memory_each)
+    return;
+  context.console->Warn(
+      fmt::format("{}{}", DescribeShortage(*inputs.memory, microbatch, plan.memory_each),
+                  plan.devices.size() > 1 && plan.devices.front() == "cpu"
+                      ? fmt::format(", or fewer than {} workers, who share it (resources.workers)",
+                                    plan.devices.size())
+                      : ""));
+}
+
 }  // namespace
 
 ExitCode TrainCommand(Context& context, const TrainOptions& options) {
@@ -48,11 +64,12 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
                            Plural(spec.data().samples_size(), "picture"),
                            Plural(spec.training().steps(), "step"), spec.model().path()));
   const v1::ResourceSpec& resources = spec.resources();
-  absl::StatusOr<std::vector<std::string>> devices = std::vector<std::string>();
+  absl::StatusOr<LocalPlan> plan = LocalPlan();
   if (context.local()) {
-    devices = PlanLocalWorkers(context.self_path, resources.device(), resources.workers(),
-                               resources.threads_per_worker());
-    if (!devices.ok()) return Fail(context, devices.status());
+    plan = PlanLocalWorkers(context.self_path, resources.device(), resources.workers(),
+                            resources.threads_per_worker());
+    if (!plan.ok()) return Fail(context, plan.status());
+    WarnOfMemory(context, *plan, inputs, spec);
   }
   if (options.dry_run) {
     console.Note("everything is in order; nothing was started (--dry-run)");
@@ -63,10 +80,10 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
   auto session = ConnectOrStart(context, /*on_demand=*/true);
   if (!session.ok()) return Fail(context, session.status());
   if (session->cluster) {
-    const auto ensured = session->cluster->Ensure(*devices, resources.threads_per_worker());
+    const auto ensured = session->cluster->Ensure(plan->devices, resources.threads_per_worker());
     if (!ensured.ok()) return Fail(context, ensured.status());
-    console.Detail(fmt::format("local cluster with {} at {}", Plural(devices->size(), "worker"),
-                               ensured->target));
+    console.Detail(fmt::format("local cluster with {} at {}",
+                               Plural(plan->devices.size(), "worker"), ensured->target));
   }
 
   bool interrupted = false;

@@ -14,6 +14,8 @@
 #include <cmath>
 #include <limits>
 
+#include "common/checkpoint/attention_rule.h"
+
 namespace neolog::diffusion {
 namespace {
 
@@ -25,10 +27,6 @@ at::ScalarType Wide(at::ScalarType type) { return type == at::kDouble ? at::kDou
 WeightReader NormReader(const WeightReader& reader) {
   return reader.device().is_cpu() ? reader.As(Wide(reader.dtype())) : reader;
 }
-
-// From this many scores of one head on (1024 x 1024) the fused kernel is used under kFlash; see
-// Attention.
-constexpr int64_t kFusedFromScores = int64_t{1} << 21;
 
 // [B, T, heads·d] -> [B·heads, T, d].
 at::Tensor SplitHeads(const at::Tensor& x, int64_t heads) {

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "common/base/process.h"
 #include "worker/torch_support/cuda/cuda_devices.h"
 
 namespace neolog::torch_support {
@@ -28,6 +29,13 @@ absl::StatusOr<c10::Device> SelectDevice(std::string_view name) {
                                           count, count == 1 ? "" : "s"));
   }
   return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+absl::StatusOr<int64_t> DeviceMemory(std::string_view name) {
+  ASSIGN_OR_RETURN(const c10::Device device, SelectDevice(name));
+  if (device.is_cpu()) return AvailableMemory();
+  ASSIGN_OR_RETURN(const CudaDevice cuda, DescribeCudaDevice(device.index()));
+  return static_cast<int64_t>(cuda.memory);
 }
 
 }  // namespace neolog::torch_support

@@ -12,28 +12,11 @@ namespace neolog::train {
 namespace {
 
 absl::StatusOr<diffusion::Precision> ParsePrecision(const std::string& name) {
-  if (name.empty() || name == "fp32") return diffusion::Precision::kFloat32;
+  if (name == "fp32") return diffusion::Precision::kFloat32;
   if (name == "bf16") return diffusion::Precision::kBFloat16;
   if (name == "fp16") return diffusion::Precision::kFloat16;
   return InvalidArgument(
       fmt::format("model.precision '{}' cannot be trained in; expected fp32, bf16 or fp16", name));
-}
-
-// Sizes of a model.
-struct LatentSizes {
-  int64_t factor = 8;       // pixels per latent position
-  int64_t sample_size = 0;  // the UNet's own latent side
-  int64_t multiple = 8;  // latent sides the UNet takes: it halves them once per block but the last
-};
-
-absl::StatusOr<LatentSizes> ReadLatentSizes(const std::string& model_path,
-                                            const CheckpointOptions& options) {
-  ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(model_path, options));
-  LatentSizes sizes;
-  sizes.factor = checkpoint.vae.Factor();
-  sizes.sample_size = checkpoint.unet.sample_size;
-  sizes.multiple = int64_t{1} << (checkpoint.unet.block_out_channels.size() - 1);
-  return sizes;
 }
 
 CheckpointOptions CheckpointOptionsOf(const v1::ModelSpec& spec) {
@@ -102,24 +85,26 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                                                static_cast<uint32_t>(default_threads)));
   resolved.microbatch = FirstSet(profile.microbatch(), first.training().microbatch(), 1);
   resolved.model.device = device;
-  ASSIGN_OR_RETURN(resolved.model.precision,
-                   ParsePrecision(profile.precision().empty() ? first.model().precision()
-                                                              : profile.precision()));
+  std::string precision =
+      profile.precision().empty() ? first.model().precision() : profile.precision();
+  if (precision.empty()) precision = "fp32";
+  ASSIGN_OR_RETURN(resolved.model.precision, ParsePrecision(precision));
 
   resolved.model.checkpoint = CheckpointOptionsOf(first.model());
-  ASSIGN_OR_RETURN(const LatentSizes sizes,
-                   ReadLatentSizes(first.model().path(), resolved.model.checkpoint));
+  ASSIGN_OR_RETURN(const Checkpoint checkpoint,
+                   OpenCheckpoint(first.model().path(), resolved.model.checkpoint));
+  const int64_t factor = checkpoint.vae.Factor();  // pixels per latent position
   resolved.resolution = first.data().resolution();
-  if (resolved.resolution == 0) {
-    resolved.resolution = static_cast<uint32_t>(sizes.sample_size * sizes.factor);
-  }
-  const int64_t step = sizes.factor * sizes.multiple;
+  if (resolved.resolution == 0)
+    resolved.resolution = static_cast<uint32_t>(checkpoint.unet.sample_size * factor);
+  // The UNet halves latent sides once per block but the last.
+  const int64_t step = factor << (checkpoint.unet.block_out_channels.size() - 1);
   if (resolved.resolution == 0 || resolved.resolution % step != 0) {
     return InvalidArgument(
         fmt::format("data.resolution {} does not fit the model '{}'; expected a multiple of {}",
                     resolved.resolution, first.model().path(), step));
   }
-  const int64_t side = resolved.resolution / sizes.factor;
+  const int64_t side = resolved.resolution / factor;
   if (profile.attention().empty()) {
     resolved.model.attention = side * side <= kMatmulPositions ? diffusion::AttentionKernel::kMatmul
                                                                : diffusion::AttentionKernel::kFlash;
@@ -132,6 +117,8 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
         fmt::format("the numeric profile's attention '{}' is unknown; expected matmul or flash",
                     profile.attention()));
   }
+  resolved.memory = EstimateMemory(
+      checkpoint, {.precision = precision, .side = resolved.resolution, .gpu = device != "cpu"});
   const torch_support::Capabilities here = torch_support::GetCapabilities();
   resolved.numerics =
       fmt::format("{}; {}; {}; precision {}; {} threads; attention {}", here.instruction_set,

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/base/status.h"
+#include "common/checkpoint/memory_estimate.h"
 #include "neolog/v1/agent.pb.h"
 #include "worker/diffusion/model.h"
 
@@ -24,6 +25,8 @@ struct PackProfile {
   int threads = 1;
   /// Samples computed at once.
   uint32_t microbatch = 1;
+  /// What that needs of the device's memory.
+  MemoryEstimate memory;
   /// What the bits of anything computed under this profile depend on beside the shapes, in one
   /// line.
   std::string numerics;

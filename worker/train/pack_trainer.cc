@@ -24,6 +24,7 @@
 #include "worker/generate/picture.h"
 #include "worker/session/blame.h"
 #include "worker/torch_support/call.h"
+#include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/loss.h"
 #include "worker/train/pack_profile.h"
@@ -249,6 +250,14 @@ class PackTrainer : public session::Trainer {
   void Interrupt() override { interrupted_.store(true); }
 
  private:
+  // What to do where memory did not suffice; other errors stay.
+  absl::Status ExplainShortage(const absl::Status& status) const {
+    if (!absl::IsResourceExhausted(status)) return status;
+    const auto memory = torch_support::DeviceMemory(profile_.model.device);
+    if (!memory.ok()) return status;
+    return Annotate(status, DescribeShortage(profile_.memory, profile_.microbatch, *memory));
+  }
+
   // Between the parts of a long computation.
   absl::Status CheckInterrupt() {
     progress_.fetch_add(1, std::memory_order_relaxed);
@@ -293,7 +302,9 @@ class PackTrainer : public session::Trainer {
     ASSIGN_OR_RETURN(const Checkpoint checkpoint,
                      OpenCheckpoint(spec.path(), profile_.model.checkpoint));
     RETURN_IF_ERROR(CheckFingerprint(spec, checkpoint));
-    ASSIGN_OR_RETURN(model_, diffusion::LoadModel(checkpoint, profile_.model));
+    auto model = diffusion::LoadModel(checkpoint, profile_.model);
+    if (!model.ok()) return ExplainShortage(model.status());
+    model_ = *std::move(model);
     ASSIGN_OR_RETURN(tokenizers_, LoadTokenizers(checkpoint));
     model_key_ = key;
     return absl::OkStatus();
@@ -466,12 +477,12 @@ class PackTrainer : public session::Trainer {
                                         scale);
       });
     };
-    RETURN_IF_ERROR(compute());
+    RETURN_IF_ERROR(ExplainShortage(compute()));
     while (Scaled() && result.overflowed && halvings < LossScale::kMostHalvings) {
       ++halvings;
       scale /= 2;
       RETURN_IF_ERROR(CheckInterrupt());
-      RETURN_IF_ERROR(compute());
+      RETURN_IF_ERROR(ExplainShortage(compute()));
     }
     for (uint32_t i = 0; i < microbatch.count; ++i) {
       const auto append = [&payload](const float* values, size_t count) {

@@ -89,5 +89,11 @@ TEST(WakeFdTest, Wake_MakesReadableUntilCleared) {
   EXPECT_FALSE(Readable(wake.fd()));
 }
 
+TEST(AvailableMemoryTest, IsWhatTheMachineHas_OrLess) {
+  EXPECT_GT(AvailableMemory(), int64_t{64} << 20);
+  EXPECT_LE(AvailableMemory(),
+            static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE));
+}
+
 }  // namespace
 }  // namespace neolog

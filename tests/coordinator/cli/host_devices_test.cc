@@ -68,5 +68,16 @@ TEST(HostDevicesTest, DoctorThatFails_IsAnErrorWithItsWords) {
   EXPECT_THAT(HostDevicesOf(*report, 1).cuda, ElementsAre("cuda:0"));
 }
 
+TEST(HostDevicesTest, Memory_IsThatOfTheGpuWithLeast_AndOnTheCpuAShareOfTheHosts) {
+  const auto report = nlohmann::ordered_json::parse(R"({"devices": ["cpu", "cuda:0", "cuda:1"],
+      "gpus": {"cuda:0": {"memory_bytes": 24000000000}, "cuda:1": {"memory_bytes": 16000000000}}})");
+  EXPECT_EQ(HostDevicesOf(report, 4).cuda_memory, 16'000'000'000);
+  const auto one = PlanLocalWorkers("", "cpu", 1, 1), three = PlanLocalWorkers("", "cpu", 3, 1);
+  ASSERT_OK(one);
+  ASSERT_OK(three);
+  EXPECT_GT(three->memory_each, 0);
+  EXPECT_EQ(three->memory_each, one->memory_each / 3);
+}
+
 }  // namespace
 }  // namespace neolog::cli

@@ -72,6 +72,7 @@ TEST_F(ModelInfoTest, Json_SaysEverything) {
   }
   const auto& memory = json["memoryEstimate"];
   EXPECT_EQ(memory["fp32"]["weights"], 4 * parameters);
+  EXPECT_EQ(memory["side"], 768);
   EXPECT_LT(memory["bf16"]["weights"], memory["fp32"]["weights"]);
   EXPECT_GT(memory["bf16"]["weights"], 2 * parameters) << "text encoders are fp32";
   EXPECT_EQ(json["hashes"]["sha256"].get<std::string>().size(), 64u);
@@ -114,14 +115,14 @@ TEST(Submission, OfASingleFile_NeedsClipsTokens) {
   WriteTensors(OriginalLayout(ModelFamily::kSd1, NarrowModel(ModelFamily::kSd1)),
                dir.File("m.safetensors"));
   std::vector<std::string> problems;
-  InspectModel(dir.File("m.safetensors"), {}, &problems);
+  InspectModel(dir.File("m.safetensors"), {}, {.side = 0}, &problems);
   EXPECT_THAT(problems, ElementsAre(HasSubstr("the text encoder has 40 tokens, but its tokenizer "
                                               "49408 (a single file is taken to have CLIP's)")));
   // With as many tokens as CLIP has it is a model like any other.
   WriteTensors(OriginalLayout(ModelFamily::kSd1, NarrowModelOfClipsTokens()),
                dir.File("m.safetensors"), TensorType::kFloat16);
   problems.clear();
-  const ModelFacts facts = InspectModel(dir.File("m.safetensors"), {}, &problems);
+  const ModelFacts facts = InspectModel(dir.File("m.safetensors"), {}, {.side = 0}, &problems);
   EXPECT_THAT(problems, IsEmpty());
   EXPECT_THAT(facts.text_widths, ElementsAre(64u));
   EXPECT_EQ(facts.positions, 77u);

@@ -1,8 +1,11 @@
 #include "worker/train/pack_trainer.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <limits>
 #include <set>
 #include <string>
@@ -280,6 +283,35 @@ TEST_F(PackTrainerTest, FirstRows_ComeFromInitText_File_OrAreZero) {
   EXPECT_THAT((*trainer)->Prepare(AssignmentOf({spec})),
               StatusIs(absl::StatusCode::kInvalidArgument,
                        AllOf(HasSubstr("initial_rows"), HasSubstr("text width"))));
+}
+
+TEST_F(PackTrainerTest, OutOfMemory_SaysWhatTheBatchNeedsAndWhatToTry) {
+  v1::RunSpec spec = Spec();
+  spec.mutable_training()->set_batch_size(256);
+  spec.mutable_training()->set_microbatch(256);
+  auto trainer = Train({spec});
+  // What is mapped now, and little more.
+  std::ifstream statm("/proc/self/statm");
+  rlim_t pages = 0;
+  ASSERT_TRUE(statm >> pages);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_AS, &before), 0);
+  const std::vector<std::string> missing = trainer->MissingLatents({0, 1});
+  for (const std::string& key : missing) {
+    const auto posterior = trainer->EncodeLatent(key);
+    ASSERT_OK(posterior);
+    ASSERT_OK(trainer->SetLatent(key, *posterior));
+  }
+  const rlimit tight{pages * static_cast<rlim_t>(sysconf(_SC_PAGESIZE)) + (rlim_t{256} << 20),
+                     before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &tight), 0);
+  const auto payload = trainer->ComputeMicrobatches({0, 1});
+  ASSERT_EQ(setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_THAT(payload, StatusIs(absl::StatusCode::kResourceExhausted,
+                                AllOf(HasSubstr("microbatch 256 needs about"),
+                                      HasSubstr("try training.microbatch 128"),
+                                      HasSubstr("step 1 of 'zesko': out of memory"))));
+  EXPECT_OK(trainer->ComputeMicrobatches({0, 0}));
 }
 
 TEST_F(PackTrainerTest, UnusableAssignments_SayWhy) {
