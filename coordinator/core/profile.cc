@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 namespace neolog::coordinator {
 namespace {
@@ -16,9 +17,11 @@ bool Offers(const v1::WorkerCapabilities& worker, const std::string& precision) 
 
 v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapabilities& worker) {
   v1::NumericProfile profile;
-  profile.set_instruction_set(worker.instruction_set());
-  profile.set_torch_build(worker.torch_build());
-  profile.set_device(worker.device());
+  if (spec.training().reduce() != "fast") {
+    profile.set_instruction_set(worker.instruction_set());
+    profile.set_torch_build(worker.torch_build());
+    profile.set_device(worker.device());
+  }
   profile.set_precision(spec.model().precision());
   profile.set_threads_per_worker(spec.resources().threads_per_worker());
   profile.set_microbatch(spec.training().microbatch());
@@ -27,18 +30,16 @@ v1::NumericProfile ResolveProfile(const v1::RunSpec& spec, const v1::WorkerCapab
 }
 
 std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabilities& worker) {
-  const auto differs = [](std::string_view what, const std::string& worker_has,
-                          const std::string& run_has) {
-    return fmt::format("its {} is '{}', the run is bound to '{}'", what, worker_has, run_has);
-  };
-  if (profile.instruction_set() != worker.instruction_set()) {
-    return differs("instruction set", worker.instruction_set(), profile.instruction_set());
+  for (const auto& [what, worker_has, run_has] :
+       {std::tuple("instruction set", &worker.instruction_set(), &profile.instruction_set()),
+        std::tuple("libtorch build", &worker.torch_build(), &profile.torch_build()),
+        std::tuple("device", &worker.device(), &profile.device())}) {
+    if (run_has->empty() || *run_has == *worker_has) continue;
+    return fmt::format(
+        "its {} is '{}', the run is bound to '{}' (training.reduce: fast would take "
+        "both)",
+        what, *worker_has, *run_has);
   }
-  if (profile.torch_build() != worker.torch_build()) {
-    return differs("libtorch build", worker.torch_build(), profile.torch_build());
-  }
-  if (profile.device() != worker.device())
-    return differs("device", worker.device(), profile.device());
   if (profile.threads_per_worker() != worker.threads()) {
     return fmt::format("it has {} threads, the run is bound to {}: start it with --threads {}",
                        worker.threads(), profile.threads_per_worker(),

@@ -7,7 +7,8 @@
 namespace neolog::coordinator {
 
 /// The numeric profile of a run on workers like this one: what the spec says (precision, threads,
-/// microbatch) and what the worker is (instruction set, libtorch build, device). The layout is
+/// microbatch) and what the worker is (instruction set, libtorch build, device), except under
+/// training.reduce: fast, whose teams may mix workers: then that stays empty. The layout is
 /// "nchw" in this version. The attention kernel stays empty: workers choose it from the resolution
 /// and the model's files, which the coordinator does not open, the same way everywhere
 /// (worker/train/pack_profile.h).

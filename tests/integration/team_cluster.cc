@@ -52,8 +52,8 @@ void FillDefaults(google::protobuf::Message& message) {
 
 }  // namespace
 
-TeamCluster::TeamCluster(std::string nccl)
-    : nccl_(std::move(nccl)), watch_(Target(), absl::Minutes(2)) {}
+TeamCluster::TeamCluster(std::string nccl, std::string reduce)
+    : nccl_(std::move(nccl)), reduce_(std::move(reduce)), watch_(Target(), absl::Minutes(2)) {}
 
 TeamCluster::~TeamCluster() {
   // Workers first: they would only wait for the coordinator. Subprocess kills and reaps.
@@ -113,6 +113,7 @@ std::string TeamCluster::Target() const { return "unix:" + dir_.File("c") + "/co
 v1::RunSpec TeamCluster::Spec(const std::string& name, uint32_t steps, uint32_t batch,
                               uint32_t workers) const {
   v1::RunSpec spec = FakeRunSpec(name, steps, batch);
+  spec.mutable_training()->set_reduce(reduce_);
   spec.mutable_model()->set_fingerprint("fingerprint");
   spec.mutable_model()->add_text_widths(16);
   spec.mutable_data()->set_images("pictures");

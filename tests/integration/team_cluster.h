@@ -22,7 +22,7 @@ namespace neolog::testing {
 /// std::runtime_error when that fails.
 class TeamCluster {
  public:
-  explicit TeamCluster(std::string nccl = "");
+  explicit TeamCluster(std::string nccl = "", std::string reduce = "ordered");
   ~TeamCluster();
 
   void StartCoordinator();
@@ -61,6 +61,7 @@ class TeamCluster {
   std::string Target() const;
 
   const std::string nccl_;
+  const std::string reduce_;
   ScopedDir dir_;
   ClusterWatch watch_;
   std::unique_ptr<Subprocess> coordinator_;

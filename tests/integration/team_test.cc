@@ -41,22 +41,24 @@ int ExpectEveryStepOnce(TeamCluster& cluster, const std::string& run, uint32_t s
   return CountRosters(records);
 }
 
-/// What the workers gather over.
+/// What the workers gather over, and how.
 struct Transport {
   const char* name;
   const char* nccl;  // a libnccl, or empty
+  const char* reduce;
 };
 
 class TeamTest : public ::testing::TestWithParam<Transport> {};
 
 INSTANTIATE_TEST_SUITE_P(Over, TeamTest,
-                         ::testing::Values(Transport{"Peers", ""},
-                                           Transport{"Nccl", NEOLOG_FAKE_NCCL}),
+                         ::testing::Values(Transport{"Peers", "", "ordered"},
+                                           Transport{"Nccl", NEOLOG_FAKE_NCCL, "ordered"},
+                                           Transport{"NcclFast", NEOLOG_FAKE_NCCL, "fast"}),
                          [](const auto& param) { return std::string(param.param.name); });
 
 TEST_P(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
   for (const int workers : {1, 2, 3}) {
-    TeamCluster cluster(GetParam().nccl);
+    TeamCluster cluster(GetParam().nccl, GetParam().reduce);
     cluster.StartCoordinator();
     for (int w = 0; w < workers; ++w) cluster.StartWorker(w, 500);
     const std::string run = cluster.Submit("zesko", 120, kBatch, workers);
@@ -73,7 +75,7 @@ TEST_P(TeamTest, OneTwoAndThreeWorkers_EndWithTheSameState) {
 }
 
 TEST_P(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   cluster.StartWorker(0, 500);
   const std::string run = cluster.Submit("zesko", 1500, kBatch, 0);
@@ -87,7 +89,7 @@ TEST_P(TeamTest, NewcomerWithoutTheModel_IsLeftOut_AndTheOthersGoOn) {
 }
 
 TEST_P(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   const std::string good = cluster.Submit("good", 120, kBatch, 2);
   const std::string bad = cluster.Submit("bad", 120, kBatch, 2);
@@ -103,7 +105,7 @@ TEST_P(TeamTest, OnlyTheRunAtFaultFails_AndItsPackmateEndsUndisturbed) {
 TEST_P(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
   constexpr uint32_t kSteps = 3000;
   std::mt19937 random(7);
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -150,7 +152,7 @@ TEST_P(TeamTest, KilledWorkersAndCoordinator_ChangeNothing) {
 
 TEST_P(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
   constexpr uint32_t kSteps = 2000;
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -176,7 +178,7 @@ TEST_P(TeamTest, StoppedWorker_IsLeftBehind_AndComesBackAsANewIncarnation) {
 
 TEST_P(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
   constexpr uint32_t kSteps = 600;
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   for (int w = 0; w < 3; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", kSteps, kBatch, 3);
@@ -194,7 +196,7 @@ TEST_P(TeamTest, PauseAndResumeOnFewerWorkers_ChangeNothing) {
 }
 
 TEST_P(TeamTest, SigtermSaysGoodbye_AndTheOthersGoOn) {
-  TeamCluster cluster(GetParam().nccl);
+  TeamCluster cluster(GetParam().nccl, GetParam().reduce);
   cluster.StartCoordinator();
   for (int w = 0; w < 2; ++w) cluster.StartWorker(w, 1000);
   const std::string run = cluster.Submit("zesko", 400, kBatch, 2);

@@ -131,6 +131,11 @@ absl::Status Session::Core::AllGather(std::span<const std::byte> send,
   return collective_->AllGather(send, sizes, receive);
 }
 
+absl::Status Session::Core::AllReduceSum(std::span<float> values) {
+  const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
+  return collective_->AllReduceSum(values);
+}
+
 absl::Status Session::Core::Broadcast(int source, std::span<std::byte> bytes) {
   const Waits waits(this, v1::Heartbeat::WAITS_FOR_PEERS);
   return collective_->Broadcast(source, bytes);

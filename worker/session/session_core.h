@@ -93,6 +93,7 @@ class Session::Core {
   /// The collective's operations, said to be waited in.
   absl::Status AllGather(std::span<const std::byte> send, const std::vector<size_t>& sizes,
                          std::span<std::byte> receive);
+  absl::Status AllReduceSum(std::span<float> values);
   absl::Status Broadcast(int source, std::span<std::byte> bytes);
   absl::Status CatchUpRun(size_t run, const std::vector<RunLine>& lines, const std::string& mine);
   /// The roster's collective failed: only a new assignment helps. Returns `status`.
@@ -108,7 +109,10 @@ class Session::Core {
   absl::Status Steps();
   absl::Status Step();
   absl::StatusOr<std::string> ComputeMine(MicrobatchRange range);
-  absl::Status Apply(const std::string& payloads, const std::vector<GatherHeader>& headers);
+  /// Every rank's header and payload, the latter behind one another; `shares` are their sizes.
+  absl::Status GatherStep(std::string_view mine, const std::vector<size_t>& shares,
+                          std::vector<GatherHeader>& headers, std::string& payloads);
+  absl::Status Apply(std::string_view payloads, const std::vector<GatherHeader>& headers);
   void LeaveRun(size_t run, Left why, const v1::RunFailure& failure = {});
   absl::StatusOr<Trainer::Artifact> MakeArtifact(size_t run, uint32_t index);
   absl::Status MakeArtifacts(size_t run);

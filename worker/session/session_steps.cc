@@ -115,32 +115,15 @@ absl::Status Session::Core::Step() {
     SetPhase("stepping");
   }
   ASSIGN_OR_RETURN(const std::string payload, ComputeMine(mine));
-  std::string send;
-  EncodeGatherHeader(MakeHeader(), send);
-  send += payload;
-  const size_t header_size = GatherHeaderSize(runs_.size());
-  std::vector<size_t> sizes;
+  const bool sums = with_.trainer->SumsPayloads();
+  std::vector<size_t> shares;  // what each rank sends
   for (int r = 0; r < size; ++r) {
     const MicrobatchRange range = SliceOf(count, r, size);
-    sizes.push_back(header_size + (range.count == 0 ? 0 : with_.trainer->PayloadSize(range)));
+    shares.push_back(sums || range.count == 0 ? 0 : with_.trainer->PayloadSize(range));
   }
-  std::vector<std::byte> receive(std::accumulate(sizes.begin(), sizes.end(), size_t{0}));
-  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive);
-      !status.ok()) {
-    return Lost(status);
-  }
-  ++progress_count_;
-  std::vector<GatherHeader> headers;
   std::string payloads;
-  std::span<const std::byte> rest(receive);
-  for (const size_t part : sizes) {
-    auto decoded =
-        DecodeGatherHeader(rest.first(header_size), runs_.size(), held_.roster().version());
-    if (!decoded.ok()) return Lost(decoded.status());
-    headers.push_back(std::move(decoded).value());
-    payloads.append(reinterpret_cast<const char*>(rest.data()) + header_size, part - header_size);
-    rest = rest.subspan(part);
-  }
+  std::vector<GatherHeader> headers;
+  RETURN_IF_ERROR(GatherStep(sums ? std::string_view() : payload, shares, headers, payloads));
   NoteReporter(headers);
   if (FailDiverged(headers))
     return absl::OkStatus();  // the others' step is computed again, without those runs
@@ -152,10 +135,40 @@ absl::Status Session::Core::Step() {
       }
     }
   }
-  return Apply(payloads, headers);
+  if (!sums) return Apply(payloads, headers);
+  ASSIGN_OR_RETURN(std::vector<float> values, with_.trainer->SumPayload(payload, mine));
+  if (const absl::Status status = AllReduceSum(values); !status.ok()) return Lost(status);
+  return Apply({reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)},
+               headers);
 }
 
-absl::Status Session::Core::Apply(const std::string& payloads,
+absl::Status Session::Core::GatherStep(std::string_view mine, const std::vector<size_t>& shares,
+                                       std::vector<GatherHeader>& headers, std::string& payloads) {
+  std::string send;
+  EncodeGatherHeader(MakeHeader(), send);
+  send += mine;
+  const size_t header_size = GatherHeaderSize(runs_.size());
+  std::vector<size_t> sizes = shares;
+  for (size_t& size : sizes) size += header_size;
+  std::vector<std::byte> receive(std::accumulate(sizes.begin(), sizes.end(), size_t{0}));
+  if (const absl::Status status = AllGather(std::as_bytes(std::span(send)), sizes, receive);
+      !status.ok()) {
+    return Lost(status);
+  }
+  ++progress_count_;
+  std::span<const std::byte> rest(receive);
+  for (const size_t part : sizes) {
+    auto decoded =
+        DecodeGatherHeader(rest.first(header_size), runs_.size(), held_.roster().version());
+    if (!decoded.ok()) return Lost(decoded.status());
+    headers.push_back(std::move(decoded).value());
+    payloads.append(reinterpret_cast<const char*>(rest.data()) + header_size, part - header_size);
+    rest = rest.subspan(part);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Session::Core::Apply(std::string_view payloads,
                                   const std::vector<GatherHeader>& headers) {
   ASSIGN_OR_RETURN(const std::vector<RunStep> taken, with_.trainer->ApplyStep(payloads));
   cached_.clear();

@@ -66,8 +66,15 @@ class Trainer {
   virtual size_t PayloadSize(MicrobatchRange range) const = 0;
   /// Losses and gradients of the range's samples for the next step. Aborted after Interrupt.
   virtual absl::StatusOr<std::string> ComputeMicrobatches(MicrobatchRange range) = 0;
+  /// Whether members add up what they computed before they share it (training.reduce: fast), and
+  /// what this member's payload for `range` adds: floats, of a number that depends on the active
+  /// runs only.
+  virtual bool SumsPayloads() const = 0;
+  virtual absl::StatusOr<std::vector<float>> SumPayload(std::string_view payload,
+                                                        MicrobatchRange range) const = 0;
   /// Takes the step from every member's payload, concatenated in rank order (that is, in sample
-  /// order). Returns one entry per active run, in pack order. Refused runs keep their state.
+  /// order); with SumsPayloads, from the bytes of the members' sum. Returns one entry per active
+  /// run, in pack order. Refused runs keep their state.
   virtual absl::StatusOr<std::vector<RunStep>> ApplyStep(std::string_view payloads) = 0;
 
   /// Completed steps of a run, and the hash of its state.

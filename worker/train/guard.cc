@@ -30,6 +30,9 @@ v1::RunFailure DescribeRefusedStep(const RefusedStep& refused) {
     case BadNumber::Where::kGradient:
       what = fmt::format("a gradient is {}", refused.bad.value);
       break;
+    case BadNumber::Where::kLossSum:
+      what = fmt::format("the sum of the step's losses is {}", refused.bad.value);
+      break;
     case BadNumber::Where::kSum:
       what = fmt::format("the sum of the step's gradients is {}", refused.bad.value);
       break;

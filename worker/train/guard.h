@@ -16,9 +16,9 @@ bool AllFinite(std::span<const float> values);
 
 /// Where a value that is not finite turned up.
 struct BadNumber {
-  enum class Where { kLoss, kGradient, kSum, kUpdate };
+  enum class Where { kLoss, kGradient, kLossSum, kSum, kUpdate };
   Where where = Where::kLoss;
-  /// The sample of the step, for losses and gradients.
+  /// The sample of the step, for a loss or gradient of one.
   size_t sample = 0;
   /// The value found.
   float value = 0;

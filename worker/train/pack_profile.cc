@@ -40,6 +40,7 @@ absl::Status CheckSame(const v1::RunSpec& first, const v1::RunSpec& other) {
   if (other.model().prediction() != first.model().prediction()) setting = "model.prediction";
   if (other.model().precision() != first.model().precision()) setting = "model.precision";
   if (other.data().resolution() != first.data().resolution()) setting = "data.resolution";
+  if (other.training().reduce() != first.training().reduce()) setting = "training.reduce";
   if (other.training().microbatch() != first.training().microbatch())
     setting = "training.microbatch";
   if (other.resources().threads_per_worker() != first.resources().threads_per_worker()) {
@@ -84,6 +85,7 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                                                first.resources().threads_per_worker(),
                                                static_cast<uint32_t>(default_threads)));
   resolved.microbatch = FirstSet(profile.microbatch(), first.training().microbatch(), 1);
+  resolved.sums = first.training().reduce() == "fast";
   resolved.model.device = device;
   std::string precision =
       profile.precision().empty() ? first.model().precision() : profile.precision();

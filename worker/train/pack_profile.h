@@ -25,7 +25,9 @@ struct PackProfile {
   int threads = 1;
   /// Samples computed at once.
   uint32_t microbatch = 1;
-  /// What that needs of the device's memory.
+  /// Whether members add up gradients before they share them (training.reduce: fast).
+  bool sums = false;
+  /// What the microbatch needs of the device's memory.
   MemoryEstimate memory;
   /// What the bits of anything computed under this profile depend on beside the shapes, in one
   /// line.

@@ -10,13 +10,11 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "common/base/hash.h"
-#include "common/checkpoint/checkpoint.h"
-#include "common/checkpoint/tokenizers.h"
-#include "common/storage/model_fingerprint.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
 #include "worker/dataset/size_conditioning.h"
@@ -26,6 +24,7 @@
 #include "worker/torch_support/call.h"
 #include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
+#include "worker/train/loaded_model.h"
 #include "worker/train/loss.h"
 #include "worker/train/pack_profile.h"
 #include "worker/train/trained_run.h"
@@ -66,7 +65,8 @@ at::Tensor RowsTensor(const TrainedRun& run) {
 
 class PackTrainer : public session::Trainer {
  public:
-  explicit PackTrainer(const PackTrainerOptions& options) : options_(options) {}
+  explicit PackTrainer(const PackTrainerOptions& options)
+      : options_(options), loaded_(options.fingerprint_cache) {}
 
   absl::Status Prepare(const v1::Assignment& assignment) override {
     interrupted_.store(false);
@@ -77,7 +77,9 @@ class PackTrainer : public session::Trainer {
     }
     ASSIGN_OR_RETURN(profile_, ResolvePackProfile(assignment, options_.threads, options_.device));
     RETURN_IF_ERROR(torch_support::SetUpRuntime({profile_.threads}));
-    RETURN_IF_ERROR(LoadModelOnce(assignment.runs(0).spec().model()));
+    const auto loaded = loaded_.Load(assignment.runs(0).spec().model(), profile_.model);
+    if (!loaded.ok()) return ExplainShortage(loaded.status());
+    if (*loaded) latents_.clear();
     for (const v1::RunAssignment& run : assignment.runs()) {
       if (const absl::Status added = AddRun(run); !added.ok()) {
         Clear();
@@ -105,7 +107,7 @@ class PackTrainer : public session::Trainer {
     RETURN_IF_ERROR(CheckInterrupt());
     ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
     absl::StatusOr<std::string> bytes =
-        dataset::EncodePosterior(*model_, *options_.blobs, *request);
+        dataset::EncodePosterior(loaded_.model(), *options_.blobs, *request);
     if (!bytes.ok()) return session::BlameRun(bytes.status(), RunOfLatent(key));
     return bytes;
   }
@@ -113,7 +115,7 @@ class PackTrainer : public session::Trainer {
   absl::Status SetLatent(std::string_view key, std::string_view bytes) override {
     ASSIGN_OR_RETURN(const dataset::LatentRequest* request, RequestOf(key));
     absl::StatusOr<dataset::Posterior> posterior =
-        dataset::ParsePosterior(bytes, model_->info(), request->resolution);
+        dataset::ParsePosterior(bytes, loaded_.model().info(), request->resolution);
     if (!posterior.ok()) {
       return session::BlameRun(Annotate(posterior.status(), fmt::format("posterior of picture '{}'",
                                                                         request->file_name)),
@@ -157,37 +159,52 @@ class PackTrainer : public session::Trainer {
     return payload;
   }
 
+  bool SumsPayloads() const override { return profile_.sums; }
+
+  absl::StatusOr<std::vector<float>> SumPayload(std::string_view payload,
+                                                MicrobatchRange range) const override {
+    std::map<size_t, std::vector<float>> parts;  // by run
+    for (const Microbatch& microbatch : Cut(range)) {
+      std::vector<float>& part = parts[microbatch.run];
+      const std::vector<float> floats =
+          Take(payload, microbatch.count * FloatsPerSample(runs_[microbatch.run]));
+      part.insert(part.end(), floats.begin(), floats.end());
+    }
+    std::vector<float> sum;
+    for (const size_t i : ActiveRuns()) {
+      const std::vector<float> share = runs_[i].trained.ShareOfStep(SamplesOf(runs_[i], parts[i]));
+      sum.insert(sum.end(), share.begin(), share.end());
+    }
+    return sum;
+  }
+
   absl::StatusOr<std::vector<RunStep>> ApplyStep(std::string_view payloads) override {
     const std::vector<size_t> active = ActiveRuns();
-    size_t expected = 0;
+    std::vector<size_t> sizes;  // in floats
     for (const size_t i : active) {
-      expected += runs_[i].trained.samples_per_step() * FloatsPerSample(runs_[i]) * sizeof(float);
+      sizes.push_back(profile_.sums
+                          ? 2 + runs_[i].trained.rows().size()
+                          : runs_[i].trained.samples_per_step() * FloatsPerSample(runs_[i]));
     }
+    const size_t expected = std::accumulate(sizes.begin(), sizes.end(), size_t{0}) * sizeof(float);
     if (payloads.size() != expected) {
       return Internal(fmt::format("the members' payloads have {} bytes together; the step needs {}",
                                   payloads.size(), expected));
     }
     std::vector<RunStep> steps;
-    for (const size_t i : active) {
-      PackRun& run = runs_[i];
-      const size_t stride = FloatsPerSample(run);
-      std::vector<float> floats(run.trained.samples_per_step() * stride);
-      std::memcpy(floats.data(), payloads.data(), floats.size() * sizeof(float));
-      payloads.remove_prefix(floats.size() * sizeof(float));
-      std::vector<SampleResult> samples;
-      for (size_t at = 0; at < floats.size(); at += stride) {
-        samples.push_back({floats[at],
-                           {floats.data() + at + 1, run.trained.rows().size()},
-                           Scaled() ? static_cast<uint32_t>(floats[at + stride - 1]) : 0});
-      }
+    for (size_t k = 0; k < active.size(); ++k) {
+      PackRun& run = runs_[active[k]];
+      const std::vector<float> floats = Take(payloads, sizes[k]);
       TrainedRun::Outcome outcome =
-          run.trained.TakeStep(samples, [&run](const PlannedSample& sample) {
-            return std::pair(
-                run.trained.spec().data().samples(static_cast<int>(sample.image)).file_name(),
-                run.prompts.Of(sample.prompt, sample.image).text);
-          });
+          profile_.sums
+              ? run.trained.TakeSummedStep(floats)
+              : run.trained.TakeStep(SamplesOf(run, floats), [&run](const PlannedSample& sample) {
+                  const int image = static_cast<int>(sample.image);
+                  return std::pair(run.trained.spec().data().samples(image).file_name(),
+                                   run.prompts.Of(sample.prompt, sample.image).text);
+                });
       RunStep step;
-      step.run = i;
+      step.run = active[k];
       step.record = std::move(outcome.record);
       if (outcome.failure) {
         run.failed = true;
@@ -290,51 +307,16 @@ class PackTrainer : public session::Trainer {
     request_places_.clear();
   }
 
-  absl::Status LoadModelOnce(const v1::ModelSpec& spec) {
-    const std::string key =
-        fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", spec.path(), spec.fingerprint(), spec.vae(),
-                    spec.prediction(), static_cast<int>(profile_.model.precision),
-                    static_cast<int>(profile_.model.attention), profile_.model.device);
-    if (model_ != nullptr && key == model_key_) return absl::OkStatus();
-    model_.reset();  // two models may not fit into memory
-    tokenizers_.clear();
-    latents_.clear();
-    ASSIGN_OR_RETURN(const Checkpoint checkpoint,
-                     OpenCheckpoint(spec.path(), profile_.model.checkpoint));
-    RETURN_IF_ERROR(CheckFingerprint(spec, checkpoint));
-    auto model = diffusion::LoadModel(checkpoint, profile_.model);
-    if (!model.ok()) return ExplainShortage(model.status());
-    model_ = *std::move(model);
-    ASSIGN_OR_RETURN(tokenizers_, LoadTokenizers(checkpoint));
-    model_key_ = key;
-    return absl::OkStatus();
-  }
-
-  // Another model at the same path would train silently, and no team member would notice: each may
-  // have its own copy.
-  absl::Status CheckFingerprint(const v1::ModelSpec& spec, const Checkpoint& checkpoint) const {
-    if (spec.fingerprint().empty()) return absl::OkStatus();
-    ASSIGN_OR_RETURN_WITH(const std::string found,
-                          ModelFingerprint(checkpoint.files, options_.fingerprint_cache),
-                          fmt::format("checking the model '{}'", spec.path()));
-    if (found == spec.fingerprint()) return absl::OkStatus();
-    return InvalidArgument(
-        fmt::format("the model '{}' has fingerprint {} on this machine, but the run was made with "
-                    "{}: copy the files that it was "
-                    "submitted with there, or submit it again with this model",
-                    spec.path(), found, spec.fingerprint()));
-  }
-
   absl::Status AddRun(const v1::RunAssignment& assigned) {
     const v1::RunSpec& spec = assigned.spec();
     if (spec.word_size() != 1 || spec.word(0).vectors() == 0 ||
-        spec.word(0).vectors() > model_->info().text_positions) {
+        spec.word(0).vectors() > loaded_.model().info().text_positions) {
       return InvalidArgument(
           fmt::format("it has {} words; expected exactly one, with 1 to {} vectors",
-                      spec.word_size(), model_->info().text_positions));
+                      spec.word_size(), loaded_.model().info().text_positions));
     }
-    const std::vector<uint32_t> widths(model_->info().text_widths.begin(),
-                                       model_->info().text_widths.end());
+    const std::vector<uint32_t> widths(loaded_.model().info().text_widths.begin(),
+                                       loaded_.model().info().text_widths.end());
     const auto& made_for = spec.model().text_widths();
     if (!made_for.empty() &&
         !std::equal(made_for.begin(), made_for.end(), widths.begin(), widths.end())) {
@@ -354,7 +336,8 @@ class PackTrainer : public session::Trainer {
       RETURN_IF_ERROR(trained.LoadState(assigned.committed_state()));
     }
     ASSIGN_OR_RETURN(dataset::Prompts prompts,
-                     dataset::Prompts::Create(spec, tokenizers_, model_->info().text_positions));
+                     dataset::Prompts::Create(spec, loaded_.tokenizers(),
+                                              loaded_.model().info().text_positions));
     PackRun run{
         .run_id = assigned.run_id(), .trained = std::move(trained), .prompts = std::move(prompts)};
     run.latent_keys.resize(static_cast<size_t>(spec.data().samples_size()));
@@ -390,7 +373,8 @@ class PackTrainer : public session::Trainer {
       std::memcpy(rows.data(), word.initial_rows().data(), word.initial_rows().size());
       return rows;
     }
-    const std::vector<int64_t> tokens = dataset::InitialTokens(*tokenizers_[0], word.init_text());
+    const std::vector<int64_t> tokens =
+        dataset::InitialTokens(*loaded_.tokenizers()[0], word.init_text());
     if (tokens.empty()) return rows;
     std::vector<int64_t> ids;
     for (const uint32_t at : InitialTokenOf(word.vectors(), static_cast<uint32_t>(tokens.size()))) {
@@ -399,7 +383,7 @@ class PackTrainer : public session::Trainer {
     RETURN_IF_ERROR(CallTorch("reading the embeddings of init_text", [&] {
       float* to = rows.data();
       for (size_t encoder = 0; encoder < widths.size(); ++encoder) {
-        const at::Tensor embeddings = model_->TokenEmbeddings(encoder, ids).contiguous();
+        const at::Tensor embeddings = loaded_.model().TokenEmbeddings(encoder, ids).contiguous();
         to = std::copy_n(embeddings.data_ptr<float>(), embeddings.numel(), to);
       }
     }));
@@ -415,6 +399,23 @@ class PackTrainer : public session::Trainer {
   bool Scaled() const { return profile_.model.precision == diffusion::Precision::kFloat16; }
   size_t FloatsPerSample(const PackRun& run) const {
     return 1 + run.trained.rows().size() + (Scaled() ? 1 : 0);
+  }
+  // The first `count` floats of a payload, which loses them.
+  static std::vector<float> Take(std::string_view& payload, size_t count) {
+    std::vector<float> floats(count);
+    std::memcpy(floats.data(), payload.data(), count * sizeof(float));
+    payload.remove_prefix(count * sizeof(float));
+    return floats;
+  }
+  // Samples as payloads hold them; they point into `floats`.
+  std::vector<SampleResult> SamplesOf(const PackRun& run, std::span<const float> floats) const {
+    const size_t stride = FloatsPerSample(run), gradient = run.trained.rows().size();
+    std::vector<SampleResult> samples;
+    for (; !floats.empty(); floats = floats.subspan(stride)) {
+      samples.push_back({floats[0], floats.subspan(1, gradient),
+                         Scaled() ? static_cast<uint32_t>(floats[stride - 1]) : 0});
+    }
+    return samples;
   }
   uint32_t MicrobatchesOf(const PackRun& run) const {
     return (run.trained.samples_per_step() + profile_.microbatch - 1) / profile_.microbatch;
@@ -466,15 +467,15 @@ class PackTrainer : public session::Trainer {
     MicrobatchInput input;
     const std::string doing =
         fmt::format("step {} of '{}'", run.trained.step() + 1, run.trained.spec().name());
-    RETURN_IF_ERROR(
-        CallTorch(doing, [&] { input = MakeMicrobatch(*model_, samples, profile_.microbatch); }));
+    RETURN_IF_ERROR(CallTorch(
+        doing, [&] { input = MakeMicrobatch(loaded_.model(), samples, profile_.microbatch); }));
     uint32_t halvings = 0;
     float scale = Scaled() ? run.trained.loss_scale()->factor() : 1;
     MicrobatchResult result;
     const auto compute = [&] {
       return CallTorch(doing, [&] {
-        result = ComputeLossAndGradient(*model_, input, microbatch.count, RowsTensor(run.trained),
-                                        scale);
+        result = ComputeLossAndGradient(loaded_.model(), input, microbatch.count,
+                                        RowsTensor(run.trained), scale);
       });
     };
     RETURN_IF_ERROR(ExplainShortage(compute()));
@@ -527,8 +528,8 @@ class PackTrainer : public session::Trainer {
       const std::span<const SampleInput> samples =
           std::span(all).subspan(first, std::min<size_t>(profile_.microbatch, all.size() - first));
       RETURN_IF_ERROR(CallTorch("validation loss", [&] {
-        const at::Tensor losses =
-            ComputeLoss(*model_, MakeMicrobatch(*model_, samples, profile_.microbatch), rows);
+        const at::Tensor losses = ComputeLoss(
+            loaded_.model(), MakeMicrobatch(loaded_.model(), samples, profile_.microbatch), rows);
         for (size_t i = 0; i < samples.size(); ++i) sum += losses.data_ptr<float>()[i];
       }));
     }
@@ -547,14 +548,12 @@ class PackTrainer : public session::Trainer {
     request.seed = preview.seed() + index;
     request.side = profile_.resolution;
     request.model_hash = spec.model().short_hash();
-    return generate::DrawPng(*model_, request, [this] { return CheckInterrupt().ok(); });
+    return generate::DrawPng(loaded_.model(), request, [this] { return CheckInterrupt().ok(); });
   }
 
   const PackTrainerOptions options_;
   PackProfile profile_;
-  std::string model_key_;
-  std::unique_ptr<diffusion::Model> model_;
-  dataset::Tokenizers tokenizers_;
+  LoadedModel loaded_;
   std::vector<PackRun> runs_;
   std::vector<dataset::LatentRequest> requests_;
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_

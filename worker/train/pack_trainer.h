@@ -30,7 +30,9 @@ struct PackTrainerOptions {
 /// gradient do not depend on team, pack or place. Each sample has its own copy of the rows as leaf.
 /// A payload holds, per sample in order, its loss (mean squared error over channels and positions)
 /// and the gradient of that loss, [1 + F] float32 with F the floats
-/// of the rows of all text encoders; in fp16 also how often the loss scale was halved for it.
+/// of the rows of all text encoders; in fp16 also how often the loss scale was halved for it. Under
+/// training.reduce: fast, members add up their shares of the step (TrainedRun::ShareOfStep), run by
+/// run.
 ///
 /// A model is loaded only when its files have the fingerprint that the run was made for
 /// (InvalidArgument naming both otherwise); a run without one is not checked.

@@ -5,7 +5,6 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numeric>
@@ -93,57 +92,87 @@ absl::StatusOr<TrainedRun> TrainedRun::Create(const v1::RunSpec& spec, std::vect
 
 TrainedRun::Outcome TrainedRun::TakeStep(std::span<const SampleResult> samples,
                                          const Describe& describe) {
-  Outcome outcome;
-  const double learning_rate = schedule_.At(step_);
-  const auto refuse = [&](const BadNumber& bad) {
-    RefusedStep refused{.run_name = spec_.name(),
-                        .step = step_ + 1,
-                        .bad = bad,
-                        .learning_rate = learning_rate,
-                        .precision = spec_.model().precision()};
-    const PlannedSample sample = plan_.Sample(step_, static_cast<uint32_t>(bad.sample));
+  if (const std::optional<BadNumber> bad = FindBadNumber(samples)) {
+    RefusedStep refused{.bad = *bad};
+    const PlannedSample sample = plan_.Sample(step_, static_cast<uint32_t>(bad->sample));
     std::tie(refused.picture, refused.prompt) = describe(sample);
     refused.timestep = sample.timestep;
     if (loss_scale_.has_value()) {
       refused.loss_scale =
-          std::ldexp(loss_scale_->factor(), -static_cast<int>(samples[bad.sample].halvings));
+          std::ldexp(loss_scale_->factor(), -static_cast<int>(samples[bad->sample].halvings));
     }
-    outcome.failure = DescribeRefusedStep(refused);
-    return outcome;
-  };
-
-  if (const std::optional<BadNumber> bad = FindBadNumber(samples)) return refuse(*bad);
-
-  const float share = 1.0f / static_cast<float>(samples.size());
-  std::vector<float> gradient(rows_.size(), 0.0f);
+    return Refuse(std::move(refused));
+  }
+  const std::vector<float> gradient = ShareOfGradient(samples);
   double loss = 0;
+  bool overflowed = false;
   for (const SampleResult& sample : samples) {
     loss += sample.loss;
+    overflowed |= sample.halvings > 0;
+  }
+  return Update(static_cast<float>(loss / static_cast<double>(samples.size())), gradient,
+                overflowed);
+}
+
+std::vector<float> TrainedRun::ShareOfStep(std::span<const SampleResult> samples) const {
+  const float share = 1.0f / static_cast<float>(samples_per_step());
+  std::vector<float> values = {0, 0};
+  for (const SampleResult& sample : samples) {
+    values[0] += sample.loss * share;
+    values[1] += static_cast<float>(sample.halvings);
+  }
+  const std::vector<float> gradient = ShareOfGradient(samples);
+  values.insert(values.end(), gradient.begin(), gradient.end());
+  return values;
+}
+
+TrainedRun::Outcome TrainedRun::TakeSummedStep(std::span<const float> sum) {
+  if (!std::isfinite(sum[0])) return Refuse({.bad = {BadNumber::Where::kLossSum, 0, sum[0]}});
+  return Update(sum[0], sum.subspan(2), sum[1] > 0);
+}
+
+// In float32 and in sample order.
+std::vector<float> TrainedRun::ShareOfGradient(std::span<const SampleResult> samples) const {
+  const float share = 1.0f / static_cast<float>(samples_per_step());
+  std::vector<float> gradient(rows_.size(), 0.0f);
+  for (const SampleResult& sample : samples) {
     for (size_t i = 0; i < gradient.size(); ++i) gradient[i] += sample.gradient[i] * share;
   }
-  if (!AllFinite(gradient)) return refuse({BadNumber::Where::kSum, 0, FirstNotFinite(gradient)});
+  return gradient;
+}
+
+TrainedRun::Outcome TrainedRun::Refuse(RefusedStep refused) const {
+  refused.run_name = spec_.name();
+  refused.step = step_ + 1;
+  refused.learning_rate = schedule_.At(step_);
+  refused.precision = spec_.model().precision();
+  return {.record = {}, .failure = DescribeRefusedStep(refused)};
+}
+
+TrainedRun::Outcome TrainedRun::Update(float loss, std::span<const float> gradient,
+                                       bool overflowed) {
+  if (!AllFinite(gradient))
+    return Refuse({.bad = {BadNumber::Where::kSum, 0, FirstNotFinite(gradient)}});
   double squares = 0;
   for (double g : gradient) squares += g * g;
 
+  const double learning_rate = schedule_.At(step_);
   std::vector<float> rows = rows_, exp_avg = exp_avg_, exp_avg_sq = exp_avg_sq_;
   AdamWStep(options_, learning_rate, step_ + 1, gradient, {rows, exp_avg, exp_avg_sq});
   for (const std::vector<float>* updated : {&rows, &exp_avg, &exp_avg_sq}) {
-    if (!AllFinite(*updated)) {
-      return refuse({BadNumber::Where::kUpdate, 0, FirstNotFinite(*updated)});
-    }
+    if (!AllFinite(*updated))
+      return Refuse({.bad = {BadNumber::Where::kUpdate, 0, FirstNotFinite(*updated)}});
   }
   rows_ = std::move(rows);
   exp_avg_ = std::move(exp_avg);
   exp_avg_sq_ = std::move(exp_avg_sq);
-  if (loss_scale_.has_value()) {
-    loss_scale_->AfterStep(std::any_of(samples.begin(), samples.end(),
-                                       [](const SampleResult& s) { return s.halvings > 0; }));
-  }
+  if (loss_scale_.has_value()) loss_scale_->AfterStep(overflowed);
   ++step_;
   state_hash_ = Hash64(SaveState());
 
+  Outcome outcome;
   outcome.record.set_step(step_);
-  outcome.record.set_loss(static_cast<float>(loss / static_cast<double>(samples.size())));
+  outcome.record.set_loss(loss);
   outcome.record.set_learning_rate(static_cast<float>(learning_rate));
   outcome.record.set_state_hash(state_hash_);
   outcome.record.set_gradient_norm(static_cast<float>(std::sqrt(squares)));

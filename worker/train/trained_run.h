@@ -61,6 +61,14 @@ class TrainedRun {
   /// `samples` has samples_per_step() entries.
   Outcome TakeStep(std::span<const SampleResult> samples, const Describe& describe);
 
+  /// The same in two halves, where members add up before they share (training.reduce: fast). What
+  /// some of a step's samples add to it, [2 + F]: their part of the mean loss, how often their loss
+  /// scale was halved, their part of the gradient.
+  std::vector<float> ShareOfStep(std::span<const SampleResult> samples) const;
+  /// Takes the next step from the sum of all shares. Nothing is changed when that, or the updated
+  /// state, is not finite.
+  Outcome TakeSummedStep(std::span<const float> sum);
+
   /// The state as a serialised v1::TrainState: equal states give equal bytes. SaveState's hash is
   /// kept up to date.
   std::string SaveState() const;
@@ -73,6 +81,9 @@ class TrainedRun {
   TrainedRun(const v1::RunSpec& spec, StepPlan plan, LrSchedule schedule)
       : spec_(spec), plan_(std::move(plan)), schedule_(std::move(schedule)) {}
 
+  std::vector<float> ShareOfGradient(std::span<const SampleResult> samples) const;
+  Outcome Refuse(RefusedStep refused) const;
+  Outcome Update(float loss, std::span<const float> gradient, bool overflowed);
   absl::Status CheckBlocks(const v1::TrainState& state) const;
   absl::Status CheckLossScale(const v1::TrainState& state) const;
 

@@ -196,6 +196,19 @@ TEST(Profile, Mismatch_NamesTheFieldAndWhatToDo) {
   EXPECT_THAT(WhyNot(MakeRun("r", 1), other.capabilities()), HasSubstr("the run asks for 'cpu'"));
 }
 
+TEST(Profile, FastReduce_TakesWorkersOfEveryKind_ThatHaveThreadsAndPrecision) {
+  v1::RunSpec spec = MakeSpec();
+  spec.mutable_training()->set_reduce("fast");
+  const v1::NumericProfile profile = ResolveProfile(spec, MakeRegister().capabilities());
+  EXPECT_TRUE(SameProfile(profile, ResolveProfile(spec, MakeRegister(1, "AVX2").capabilities())));
+  EXPECT_EQ(WhyNot(profile, MakeRegister(1, "AVX2").capabilities()), "");
+  EXPECT_THAT(WhyNot(profile, MakeRegister(2).capabilities()),
+              HasSubstr("start it with --threads 1"));
+  const v1::NumericProfile ordered = ResolveProfile(MakeSpec(), MakeRegister().capabilities());
+  EXPECT_THAT(WhyNot(ordered, MakeRegister(1, "AVX2").capabilities()),
+              HasSubstr("training.reduce: fast would take both"));
+}
+
 // --- placement
 
 class PlacementTest : public ::testing::Test {

@@ -14,6 +14,9 @@ namespace {
 /// Bytes of one microbatch: of different sizes for different runs.
 size_t PayloadOf(const v1::RunSpec& spec) { return 64 * (1 + spec.training().batch_size() % 3); }
 
+/// Floats that a run's payloads add up to.
+constexpr size_t kSumFloats = 16;
+
 }  // namespace
 
 absl::Status FakeTrainer::Prepare(const v1::Assignment& assignment) {
@@ -145,11 +148,30 @@ absl::StatusOr<std::string> FakeTrainer::ComputeMicrobatches(session::Microbatch
   return payload;
 }
 
+bool FakeTrainer::SumsPayloads() const {
+  return !runs_.empty() && runs_[0].spec.training().reduce() == "fast";
+}
+
+absl::StatusOr<std::vector<float>> FakeTrainer::SumPayload(std::string_view payload,
+                                                           session::MicrobatchRange range) const {
+  std::map<size_t, std::vector<float>> sums;  // by run
+  for (const size_t run : ActiveRuns()) sums[run].resize(kSumFloats);
+  for (const Place& place : Cut(range)) {
+    for (size_t i = 0; i < kSumFloats; ++i)
+      sums[place.run][i] += static_cast<float>(static_cast<unsigned char>(payload.at(i)));
+    payload.remove_prefix(PayloadOf(runs_[place.run].spec));
+  }
+  std::vector<float> all;
+  for (const auto& [run, sum] : sums) all.insert(all.end(), sum.begin(), sum.end());
+  return all;
+}
+
 absl::StatusOr<std::vector<session::RunStep>> FakeTrainer::ApplyStep(std::string_view payloads) {
   std::vector<session::RunStep> steps;
   for (const size_t i : ActiveRuns()) {
     Run& run = runs_[i];
-    const size_t bytes = MicrobatchesOf(run) * PayloadOf(run.spec);
+    const size_t bytes =
+        SumsPayloads() ? kSumFloats * sizeof(float) : MicrobatchesOf(run) * PayloadOf(run.spec);
     if (payloads.size() < bytes) return Internal("the payloads are too short");
     const std::string_view mine = payloads.substr(0, bytes);
     payloads.remove_prefix(bytes);
@@ -258,8 +280,13 @@ std::string FakeFinalState(const v1::RunSpec& spec, uint64_t steps) {
     for (const std::string& key : trainer.MissingLatents({0, trainer.MicrobatchCount()})) {
       if (!trainer.SetLatent(key, *trainer.EncodeLatent(key)).ok()) return "";
     }
-    if (!trainer.ApplyStep(*trainer.ComputeMicrobatches({0, trainer.MicrobatchCount()})).ok())
-      return "";
+    const session::MicrobatchRange all{0, trainer.MicrobatchCount()};
+    std::string payload = *trainer.ComputeMicrobatches(all);
+    if (trainer.SumsPayloads()) {
+      const std::vector<float> sum = *trainer.SumPayload(payload, all);
+      payload.assign(reinterpret_cast<const char*>(sum.data()), sum.size() * sizeof(float));
+    }
+    if (!trainer.ApplyStep(payload).ok()) return "";
   }
   return trainer.SaveState(0);
 }

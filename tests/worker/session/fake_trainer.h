@@ -34,7 +34,8 @@ struct FakeTrainerOptions {
 
 /// A session::Trainer without a model: a run's state is a hash that folds every gathered payload in
 /// order, so any sample that is missing, doubled, out of order or computed from another state gives
-/// another final state.
+/// another final state. Under training.reduce: fast it folds the sum of what the payloads' bytes
+/// count to, whole numbers that floats add without error: the same for every team too.
 class FakeTrainer : public session::Trainer {
  public:
   explicit FakeTrainer(FakeTrainerOptions options = {}) : options_(std::move(options)) {}
@@ -49,6 +50,9 @@ class FakeTrainer : public session::Trainer {
   uint32_t MicrobatchCount() const override;
   size_t PayloadSize(session::MicrobatchRange range) const override;
   absl::StatusOr<std::string> ComputeMicrobatches(session::MicrobatchRange range) override;
+  bool SumsPayloads() const override;
+  absl::StatusOr<std::vector<float>> SumPayload(std::string_view payload,
+                                                session::MicrobatchRange range) const override;
   absl::StatusOr<std::vector<session::RunStep>> ApplyStep(std::string_view payloads) override;
   uint64_t StepOf(size_t run) const override { return runs_[run].step; }
   uint64_t HashOf(size_t run) const override;

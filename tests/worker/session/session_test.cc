@@ -28,15 +28,19 @@ void AddWorkers(FakeCluster& cluster, int n) {
 }
 
 TEST(SessionTest, AnyTeamSize_EndsWithTheSameState) {
-  const v1::RunSpec spec = FakeRunSpec("zesko", 60, 5);
-  for (int n = 1; n <= 7; ++n) {  // seven ranks share five microbatches: some have none
-    FakeCluster cluster;
-    cluster.AddRun(spec);
-    AddWorkers(cluster, n);
-    cluster.NewRoster(Names(n));
-    ASSERT_TRUE(cluster.WaitCommitted("zesko", 60)) << n;
-    EXPECT_EQ(cluster.Book("zesko").state, FakeFinalState(spec, 60)) << n;
-    EXPECT_THAT(cluster.problems(), IsEmpty());
+  for (const std::string reduce : {"ordered", "fast"}) {
+    v1::RunSpec spec = FakeRunSpec("zesko", 60, 5);
+    spec.mutable_training()->set_reduce(reduce);
+    for (int n = 1; n <= 7; ++n) {  // seven ranks share five microbatches: some have none
+      SCOPED_TRACE(fmt::format("{} by {}", reduce, n));
+      FakeCluster cluster;
+      cluster.AddRun(spec);
+      AddWorkers(cluster, n);
+      cluster.NewRoster(Names(n));
+      ASSERT_TRUE(cluster.WaitCommitted("zesko", 60));
+      EXPECT_EQ(cluster.Book("zesko").state, FakeFinalState(spec, 60));
+      EXPECT_THAT(cluster.problems(), IsEmpty());
+    }
   }
 }
 
@@ -97,17 +101,20 @@ TEST(SessionTest, CoordinatorAwayWhenAPictureIsNeeded_StepsGoOnWhenItIsBack) {
 }
 
 TEST(SessionTest, RunsOfAPack_EndAsAlone) {
-  const v1::RunSpec a = FakeRunSpec("a", 30, 3);
-  const v1::RunSpec b = FakeRunSpec("b", 45, 4);
-  FakeCluster cluster;
-  cluster.AddRun(a);
-  cluster.AddRun(b);
-  AddWorkers(cluster, 3);
-  cluster.NewRoster(Names(3));
-  ASSERT_TRUE(cluster.WaitCommitted("b", 45));
-  ASSERT_TRUE(cluster.WaitCommitted("a", 30));
-  EXPECT_EQ(cluster.Book("a").state, FakeFinalState(a, 30));
-  EXPECT_EQ(cluster.Book("b").state, FakeFinalState(b, 45));
+  for (const std::string reduce : {"ordered", "fast"}) {
+    SCOPED_TRACE(reduce);
+    v1::RunSpec a = FakeRunSpec("a", 30, 3), b = FakeRunSpec("b", 45, 4);
+    for (v1::RunSpec* spec : {&a, &b}) spec->mutable_training()->set_reduce(reduce);
+    FakeCluster cluster;
+    cluster.AddRun(a);
+    cluster.AddRun(b);
+    AddWorkers(cluster, 3);
+    cluster.NewRoster(Names(3));
+    ASSERT_TRUE(cluster.WaitCommitted("b", 45));
+    ASSERT_TRUE(cluster.WaitCommitted("a", 30));
+    EXPECT_EQ(cluster.Book("a").state, FakeFinalState(a, 30));
+    EXPECT_EQ(cluster.Book("b").state, FakeFinalState(b, 45));
+  }
 }
 
 TEST(SessionTest, PeerLost_SurvivorsKeepModelAndState_AndGoOn) {
@@ -384,8 +391,9 @@ class SessionChaosTest : public ::testing::TestWithParam<int> {};
 // Deaths, joins, outages, new rosters with the same members and pauses, at random moments.
 TEST_P(SessionChaosTest, RandomDisturbances_EndWithTheUndisturbedState) {
   std::mt19937 random(GetParam());
-  const v1::RunSpec a = FakeRunSpec("a", 250, 5);
-  const v1::RunSpec b = FakeRunSpec("b", 200, 3);
+  v1::RunSpec a = FakeRunSpec("a", 250, 5), b = FakeRunSpec("b", 200, 3);
+  for (v1::RunSpec* spec : {&a, &b})
+    spec->mutable_training()->set_reduce(GetParam() % 3 == 2 ? "fast" : "ordered");
   FakeCluster cluster(
       {.microbatch_time = absl::Microseconds(200), .artifacts_every = 50, .artifacts = 2});
   cluster.AddRun(a);

@@ -102,6 +102,7 @@ absl::StatusOr<session::Trainer::Artifact> MakeArtifact(session::Trainer& traine
 std::vector<session::RunStep> StepAs(session::Trainer& trainer,
                                      const std::vector<uint32_t>& counts) {
   std::string payloads;
+  std::vector<float> sum;
   uint32_t first = 0;
   for (const uint32_t count : counts) {
     const session::MicrobatchRange range{first, count};
@@ -109,9 +110,16 @@ std::vector<session::RunStep> StepAs(session::Trainer& trainer,
     EXPECT_OK(payload);
     EXPECT_EQ(payload.value_or("").size(), trainer.PayloadSize(range));
     payloads += payload.value_or("");
+    if (trainer.SumsPayloads()) {
+      const std::vector<float> share = trainer.SumPayload(payload.value_or(""), range).value();
+      sum.resize(share.size());
+      for (size_t i = 0; i < share.size(); ++i) sum[i] += share[i];
+    }
     first += count;
   }
   EXPECT_EQ(first, trainer.MicrobatchCount());
+  if (trainer.SumsPayloads())
+    payloads.assign(reinterpret_cast<const char*>(sum.data()), sum.size() * sizeof(float));
   auto steps = trainer.ApplyStep(payloads);
   EXPECT_OK(steps);
   return steps.ok() ? *std::move(steps) : std::vector<session::RunStep>{};

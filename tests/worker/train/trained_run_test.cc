@@ -82,6 +82,37 @@ TEST(TrainedRunTest, TakeStep_MovesRowsAgainstTheMeanGradient) {
   EXPECT_NEAR(outcome.record.gradient_norm(), std::sqrt(squares), 1e-6);
 }
 
+TEST(TrainedRunTest, SummedShares_AreTheStep_AndBadSumsAreRefused) {
+  TrainedRun ordered = NewRun(), summed = NewRun();
+  const std::vector<float> a = {0.5, 1, -2, 3, 0, 1}, b = {1, 1, 1, -4, 2, 0.25};
+  const std::vector<SampleResult> samples = {{1.0f, a}, {3.0f, b}};
+  const v1::StepRecord whole = ordered.TakeStep(samples, Describe).record;
+  // Two members with a sample each, and one with none.
+  std::vector<float> sum = summed.ShareOfStep({});
+  for (const SampleResult& sample : samples) {
+    const std::vector<float> share = summed.ShareOfStep({&sample, 1});
+    ASSERT_EQ(share.size(), 2 + a.size());
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += share[i];
+  }
+  const TrainedRun::Outcome outcome = summed.TakeSummedStep(sum);
+  ASSERT_FALSE(outcome.failure.has_value());
+  // Two terms: every order of adding gives the same bits.
+  EXPECT_EQ(outcome.record.SerializeAsString(), whole.SerializeAsString());
+  EXPECT_EQ(summed.SaveState(), ordered.SaveState());
+
+  const std::string before = summed.SaveState();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& [at, says] : {std::pair{size_t{0}, "the sum of the step's losses is nan"},
+                                 {size_t{4}, "the sum of the step's gradients is nan"}}) {
+    std::vector<float> bad = sum;
+    bad[at] = nan;
+    const TrainedRun::Outcome refused = summed.TakeSummedStep(bad);
+    ASSERT_TRUE(refused.failure.has_value());
+    EXPECT_THAT(refused.failure->message(), AllOf(HasSubstr(says), HasSubstr("step 2 of")));
+    EXPECT_EQ(summed.SaveState(), before);
+  }
+}
+
 TEST(TrainedRunTest, LearningRate_FollowsTheStepList) {
   TrainedRun run = NewRun();
   std::vector<float> rates;
