@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <cstring>
+
 #include "tests/worker/collective/nccl/fake_library.h"
 
 namespace neolog::collective::nccl {
@@ -57,6 +59,28 @@ TEST(LibrariesTest, CheckVersion_RefusesWhatIsTooOldOrKnownToHang) {
     }
   }
 }
+
+#ifdef NEOLOG_REAL_NCCL
+// What the real library can be asked without a device.
+TEST(RealLibraryTest, VersionIdAndErrorStrings) {
+  const auto libraries = Load({.nccl = NEOLOG_REAL_NCCL, .cudart = NEOLOG_REAL_CUDART});
+  ASSERT_OK(libraries);
+  const NcclFunctions& nccl = (*libraries)->nccl;
+  EXPECT_GE((*libraries)->version, 21403);
+  RecordProperty("version", VersionName((*libraries)->version));
+  UniqueId first{}, second{};
+  ASSERT_EQ(nccl.get_unique_id(&first), kSuccess);
+  ASSERT_EQ(nccl.get_unique_id(&second), kSuccess);
+  EXPECT_NE(std::memcmp(&first, &second, sizeof first), 0);
+  EXPECT_STREQ(nccl.get_error_string(kSuccess), "no error");
+  EXPECT_THAT(nccl.get_error_string(kInProgress), HasSubstr("in progress"));
+  EXPECT_THAT(nccl.get_error_string(kRemoteError), HasSubstr("remote process exited"));
+  EXPECT_STREQ(nccl.get_last_error(nullptr), "");
+  // Without a device, or with one, what it says is a sentence.
+  const CudaError error = (*libraries)->cuda.set_device(0);
+  EXPECT_STRNE((*libraries)->cuda.get_error_string(error), "");
+}
+#endif
 
 }  // namespace
 }  // namespace neolog::collective::nccl
