@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -59,6 +61,7 @@ class NcclCollective : public Collective {
   absl::Status Fail(const absl::Status& status);
   void Leave();
   absl::Status Watch();
+  absl::Status CannotConnect() const;
   absl::Status HearEveryone();
   absl::Status HearLocked(int from) REQUIRES(mutex_);
   absl::Status TakeInLocked(int from, const v1::PeerPart& said) REQUIRES(mutex_);
@@ -71,9 +74,9 @@ class NcclCollective : public Collective {
   const std::shared_ptr<const Libraries> libraries_;
   const NcclOptions options_;
   const std::unique_ptr<Link> link_;
-  bool joined_ = false;           // the operations' thread only
-  std::vector<std::byte> sent_;   // likewise: a send of its own length, as long as the longest
-  std::vector<std::byte> taken_;  // likewise: what came of sends as long as the longest
+  std::atomic<bool> joined_{false};  // set on the operations' thread
+  std::vector<std::byte> sent_;      // likewise: a send of its own length, as long as the longest
+  std::vector<std::byte> taken_;     // likewise: what came of sends as long as the longest
 
   Mutex mutex_;
   Arrivals arrivals_ GUARDED_BY(mutex_);
@@ -252,9 +255,27 @@ absl::Status NcclCollective::Watch() {
   if (!stall_reported_ && now - begun_ > options_.stall_limit) ReportStallLocked(now);
   if (!all_begun_.has_value() && arrivals_.Missing().empty()) all_begun_ = now;
   if (!all_begun_.has_value() || now - *all_begun_ <= options_.hang_limit) return absl::OkStatus();
+  if (!joined_) return CannotConnect();
   return absl::UnknownError(
       fmt::format("every rank has begun operation {}, and NCCL has not ended it for {} ms",
                   arrivals_.begun() - 1, options_.hang_limit.count()));
+}
+
+/// NCCL makes connections of its own, and does not say which of them it cannot make.
+absl::Status NcclCollective::CannotConnect() const {
+  std::vector<std::string> members;
+  for (int r = 0; r < size(); ++r) {
+    members.push_back(fmt::format("{} at {}", link_->roster().members(r).worker().worker_id(),
+                                  link_->roster().members(r).peer_address()));
+  }
+  const char* interface = std::getenv("NCCL_SOCKET_IFNAME");
+  return absl::UnknownError(fmt::format(
+      "NCCL has not connected {} for {} ms, though their own streams work: set "
+      "NCCL_SOCKET_IFNAME on every host to the interface by which these hosts reach each other (it "
+      "is {} here; NCCL_DEBUG=INFO tells which ones NCCL tries), or start the workers with "
+      "--collective peer",
+      fmt::join(members, " and "), options_.hang_limit.count(),
+      interface == nullptr ? "not set" : fmt::format("'{}'", interface)));
 }
 
 /// Takes what `from` has said meanwhile.

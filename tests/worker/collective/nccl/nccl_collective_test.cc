@@ -176,6 +176,19 @@ TEST_F(NcclCollectiveTest, OperationThatEveryRankBegan_AndThatDoesNotEnd_IsGiven
   for (const auto& status : statuses) EXPECT_GE(LostRank(status), 0);
 }
 
+TEST_F(NcclCollectiveTest, MembersThatNcclCannotConnect_AreNamed_WithTheSettingToTry) {
+  NcclInProcessBed bed(2, {.hang_limit = milliseconds(50)});
+  bed.library().SetScript("init_hang@0");
+  for (const auto& status : GatherOnAll(bed, RosterOf(bed, 1, {0, 1}), 1)) {
+    EXPECT_THAT(status,
+                testing::StatusIs(
+                    absl::StatusCode::kUnavailable,
+                    AllOf(HasSubstr("NCCL has not connected w0 at "), HasSubstr(" and w1 at "),
+                          HasSubstr("NCCL_SOCKET_IFNAME on every host"),
+                          HasSubstr("it is not set here"), HasSubstr("--collective peer"))));
+  }
+}
+
 TEST_F(NcclCollectiveTest, MemberThatExchangesAnotherWay_IsADisagreement) {
   // Rank 0 gathers over its link, rank 1 wants NCCL.
   InProcessHub hub;
