@@ -11,13 +11,16 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/base/log.h"
 #include "common/base/version.h"
 #include "worker/agent/run_command.h"
 #include "worker/generate/draw_command.h"
+#include "worker/host/near_cpus.h"
 #include "worker/replay/replay_command.h"
 #include "worker/telemetry/device_sampler.h"
+#include "worker/telemetry/mig_instances.h"
 #include "worker/telemetry/nvml.h"
 #include "worker/torch_support/cuda/cuda_devices.h"
 #include "worker/torch_support/device.h"
@@ -100,12 +103,45 @@ absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Devi
   return agent::Nccl();
 }
 
-int Run(const agent::RunOptions& options, const CollectiveOptions& collective) {
+/// A MIG instance is the one device that CUDA shows a process which names it; called before CUDA
+/// is.
+void UseMigInstance(agent::RunOptions& options) {
+  if (!telemetry::IsMigInstance(options.device)) return;
+  setenv("CUDA_VISIBLE_DEVICES", options.device.c_str(), 1);
+  options.device = "cuda:0";
+}
+
+/// Before there are other threads: they inherit it.
+void KeepNearDevice(const agent::RunOptions& options, c10::Device device) {
+  if (device.is_cpu()) return;
+  std::vector<std::vector<int>> near;
+  const auto gpus = torch_support::CudaDeviceCount();
+  for (int i = 0; gpus.ok() && i < *gpus; ++i) {
+    const auto gpu = torch_support::DescribeCudaDevice(i);
+    near.push_back(gpu.ok() ? host::CpusNear(gpu->pci_bus_id).value_or(std::vector<int>())
+                            : std::vector<int>());
+  }
+  const auto index = static_cast<size_t>(device.index());
+  if (index >= near.size()) return;
+  const std::vector<int> cpus =
+      host::ShareOfCpus(near, index, host::AllowedCpus(), static_cast<size_t>(options.threads));
+  if (cpus.empty()) return;
+  if (const absl::Status kept = host::KeepToCpus(cpus); !kept.ok()) {
+    spdlog::warn("{}", ToStd(kept.message()));
+  } else {
+    spdlog::info("keeps to {} CPUs near its GPU, from {} to {}", cpus.size(), cpus.front(),
+                 cpus.back());
+  }
+}
+
+int Run(agent::RunOptions options, const CollectiveOptions& collective) {
+  UseMigInstance(options);
   const auto device = torch_support::SelectDevice(options.device);
   if (!device.ok()) {
     fmt::print(stderr, "neolog-worker: --device: {}\n", ToStd(device.status().message()));
     return kUsage;
   }
+  KeepNearDevice(options, *device);
   const auto nccl = FindNccl(collective, *device);
   if (!nccl.ok()) {
     fmt::print(stderr, "neolog-worker: --collective nccl: {}\n", ToStd(nccl.status().message()));
@@ -152,7 +188,13 @@ int Doctor(bool json, const LibraryPaths& libraries) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   nlohmann::json devices = nlohmann::json::array({"cpu"});
   const auto gpus = torch_support::CudaDeviceCount();
-  for (int i = 0; gpus.ok() && i < *gpus; ++i) devices.push_back(fmt::format("cuda:{}", i));
+  const std::vector<std::string> instances = telemetry::VisibleMigInstances(
+      telemetry::MigInstances(), std::getenv("CUDA_VISIBLE_DEVICES"));
+  if (gpus.ok() && !instances.empty()) {
+    for (const std::string& instance : instances) devices.push_back(instance);
+  } else {
+    for (int i = 0; gpus.ok() && i < *gpus; ++i) devices.push_back(fmt::format("cuda:{}", i));
+  }
   nlohmann::json watched = nlohmann::json::object();
   for (int i = 0; gpus.ok() && i < *gpus; ++i) watched[fmt::format("cuda:{}", i)] = AskGpu(i);
   const auto nccl = Load(libraries);
@@ -222,7 +264,8 @@ int RunWorkerProgram(int argc, char** argv) {
   run_command->add_option("--threads", run.threads, "CPU threads it offers.")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  run_command->add_option("--device", run.device, "cpu or cuda:N.")->capture_default_str();
+  run_command->add_option("--device", run.device, "cpu, cuda:N, or a MIG instance (MIG-…).")
+      ->capture_default_str();
   CollectiveOptions collective;
   run_command
       ->add_option(

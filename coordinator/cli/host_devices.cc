@@ -29,8 +29,9 @@ absl::StatusOr<Json> AskWorkerDoctor(const std::string& worker_program) {
 HostDevices HostDevicesOf(const Json& report, uint32_t cores) {
   HostDevices host{.cores = cores};
   for (const Json& device : report.value("devices", Json::array())) {
-    if (device.is_string() && device.get<std::string>().starts_with("cuda:"))
-      host.cuda.push_back(device.get<std::string>());
+    if (!device.is_string()) continue;
+    const auto name = device.get<std::string>();
+    if (name.starts_with("cuda:") || name.starts_with("MIG-")) host.cuda.push_back(name);
   }
   for (const Json& gpu : report.value("gpus", Json::object())) {
     const int64_t memory = gpu.is_object() ? gpu.value("memory_bytes", int64_t{0}) : 0;

@@ -16,7 +16,7 @@ absl::StatusOr<nlohmann::ordered_json> AskWorkerDoctor(const std::string& worker
 /// What workers of this host can compute on.
 struct HostDevices {
   uint32_t cores = 1;
-  /// Visible GPUs, as the worker's --device takes them: "cuda:0", …
+  /// Visible GPUs and MIG instances, as the worker's --device takes them: "cuda:0", "MIG-…"
   std::vector<std::string> cuda;
   /// Why there are none.
   std::string why_no_cuda;

@@ -107,11 +107,15 @@ at::Tensor LayerNorm::forward(const at::Tensor& x) const {
   return at::layer_norm(x, {width_}, weight, bias, eps_);
 }
 
+bool IsFused(AttentionKernel kernel, c10::Device device, int64_t scores) {
+  return kernel == AttentionKernel::kFlash && (!device.is_cpu() || scores >= kFusedFromScores);
+}
+
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, int64_t heads,
                      AttentionKernel kernel, bool causal) {
-  const bool fused = kernel == AttentionKernel::kFlash &&
-                     (!q.device().is_cpu() || q.size(1) * k.size(1) >= kFusedFromScores);
-  return fused ? FusedAttention(q, k, v, heads, causal) : MatmulAttention(q, k, v, heads, causal);
+  return IsFused(kernel, q.device(), q.size(1) * k.size(1))
+             ? FusedAttention(q, k, v, heads, causal)
+             : MatmulAttention(q, k, v, heads, causal);
 }
 
 }  // namespace neolog::diffusion

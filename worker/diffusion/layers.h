@@ -63,6 +63,9 @@ class LayerNorm {
   double eps_;
 };
 
+/// Whether Attention takes the fused kernel for `scores` scores a head.
+bool IsFused(AttentionKernel kernel, c10::Device device, int64_t scores);
+
 /// softmax(q kᵀ / √d) v for every head. q [B, Tq, heads·d], k and v [B, Tk, heads·d] -> [B, Tq,
 /// heads·d]; softmax in fp32. `causal`: a position sees itself and those before it.
 ///

@@ -24,15 +24,6 @@ namespace {
 using torch_support::CallTorch;
 using torch_support::WeightMap;
 
-at::ScalarType TypeOf(Precision precision) {
-  switch (precision) {
-    case Precision::kFloat32: return at::kFloat;
-    case Precision::kBFloat16: return at::kBFloat16;
-    case Precision::kFloat16: return at::kHalf;
-  }
-  return at::kFloat;
-}
-
 struct Parts {
   ModelInfo info;
   std::vector<ClipTextEncoder> text_encoders;
@@ -47,6 +38,7 @@ class CheckpointModel : public Model {
  public:
   explicit CheckpointModel(Parts parts) : parts_(std::move(parts)) {}
 
+  c10::Device device() const override { return parts_.device; }
   const ModelInfo& info() const override { return parts_.info; }
 
   at::Tensor TokenEmbeddings(size_t encoder, const std::vector<int64_t>& ids) const override {
@@ -119,6 +111,15 @@ ModelInfo InfoOf(const Checkpoint& checkpoint) {
 
 }  // namespace
 
+at::ScalarType ComputeType(Precision precision) {
+  switch (precision) {
+    case Precision::kFloat32: return at::kFloat;
+    case Precision::kBFloat16: return at::kBFloat16;
+    case Precision::kFloat16: return at::kHalf;
+  }
+  return at::kFloat;
+}
+
 absl::StatusOr<std::unique_ptr<Model>> LoadModel(const std::string& path,
                                                  const ModelOptions& options) {
   ASSIGN_OR_RETURN(const Checkpoint checkpoint, OpenCheckpoint(path, options.checkpoint));
@@ -129,7 +130,7 @@ absl::StatusOr<std::unique_ptr<Model>> LoadModel(const Checkpoint& checkpoint,
                                                  const ModelOptions& options) {
   Parts parts;
   ASSIGN_OR_RETURN(parts.device, torch_support::SelectDevice(options.device));
-  parts.compute = TypeOf(options.precision);
+  parts.compute = ComputeType(options.precision);
   // SD's autoencoder can leave fp16's range; it runs once a picture.
   parts.vae_type = options.precision == Precision::kFloat16 ? at::kFloat : parts.compute;
   parts.info = InfoOf(checkpoint);

@@ -14,6 +14,7 @@ namespace neolog::diffusion {
 
 /// The number format the frozen model computes in.
 enum class Precision { kFloat32, kBFloat16, kFloat16 };
+at::ScalarType ComputeType(Precision precision);
 
 /// How the attention of the UNet is computed. kMatmul always forms the scores: memory grows with
 /// the square of the positions. kFlash uses libtorch's fused kernel where the scores are large (its
@@ -82,6 +83,8 @@ class Model {
  public:
   virtual ~Model() = default;
   virtual const ModelInfo& info() const = 0;
+  /// Where it computes.
+  virtual c10::Device device() const = 0;
 
   /// Token embeddings of encoder `encoder`'s vocabulary, [n, D] float32, for `ids`: what rows start
   /// from.

@@ -77,4 +77,20 @@ struct Functions {
   Return (*event_wait)(EventSet set, EventData* data, unsigned milliseconds) = nullptr;
 };
 
+/// NVML_DEVICE_MIG_DISABLE, and the bytes of a UUID's text (NVML_DEVICE_UUID_V2_BUFFER_SIZE).
+inline constexpr unsigned kMigDisabled = 0;
+inline constexpr unsigned kUuidLength = 96;
+
+/// The calls that find MIG instances; drivers before them lack some.
+struct MigFunctions {
+  Return (*init)() = nullptr;
+  Return (*shutdown)() = nullptr;
+  Return (*count)(unsigned* devices) = nullptr;
+  Return (*handle_by_index)(unsigned index, Device* device) = nullptr;
+  Return (*mig_mode)(Device device, unsigned* now, unsigned* pending) = nullptr;
+  Return (*most_instances)(Device device, unsigned* count) = nullptr;
+  Return (*instance_by_index)(Device device, unsigned index, Device* instance) = nullptr;
+  Return (*uuid)(Device device, char* text, unsigned length) = nullptr;
+};
+
 }  // namespace neolog::telemetry::nvml

@@ -21,14 +21,10 @@ std::span<const float> ValuesOf(const at::Tensor& tensor) {
   return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
 }
 
-// [M] float32 on the model's device.
-at::Tensor LossOfEach(const diffusion::Model& model, const MicrobatchInput& input,
-                      const at::Tensor& rows) {
-  diffusion::Conditioning text =
-      model.EncodeText(dataset::TextInputsOf(input.prompts, rows, model.info().text_widths));
-  text.time_ids = input.time_ids;
-  const at::Tensor prediction = model.PredictNoise(input.noisy, input.timesteps, text);
-  return (prediction - input.target.to(prediction.device())).square().mean({1, 2, 3});
+// On a GPU through pinned memory, so that the host does not wait for the copy.
+at::Tensor To(const at::Tensor& tensor, c10::Device device) {
+  if (!tensor.defined() || device.is_cpu()) return tensor;
+  return tensor.pin_memory().to(device, tensor.scalar_type(), /*non_blocking=*/true);
 }
 
 }  // namespace
@@ -58,27 +54,53 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
           at::cat(timesteps)};
 }
 
-MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
-                                        uint32_t count, const at::Tensor& rows, float loss_scale) {
+MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const Denoiser& denoise,
+                                        const MicrobatchInput& input, uint32_t count,
+                                        const at::Tensor& rows, float loss_scale) {
   const int64_t size = input.noisy.size(0);
+  const c10::Device device = model.device();
   at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1});
   leaf.requires_grad_(true);
-  const at::Tensor losses = LossOfEach(model, input, leaf);
+  const diffusion::Conditioning text =
+      model.EncodeText(dataset::TextInputsOf(input.prompts, leaf, model.info().text_widths));
   at::Tensor weights = at::zeros({size}, at::kFloat);
   weights.narrow(0, 0, count).fill_(loss_scale);
-  const at::Tensor total = (losses * weights.to(losses.device())).sum();
+  const at::Tensor pooled = text.pooled.defined() ? text.pooled.detach() : at::Tensor();
+  const DenoisingResult denoised =
+      denoise({.text = {text.hidden.detach(), pooled, To(input.time_ids, device)},
+               .noisy = To(input.noisy, device),
+               .target = To(input.target, device),
+               .timesteps = To(input.timesteps, device),
+               .weights = To(weights, device)});
+  const at::Tensor gradient = torch_support::GradientThrough(
+      {text.hidden, text.pooled}, {denoised.hidden_gradient, denoised.pooled_gradient}, leaf);
   MicrobatchResult result;
-  result.gradients = torch_support::GradientOf(total, leaf).cpu().contiguous();
+  result.gradients = gradient.cpu().contiguous();
   if (loss_scale != 1) result.gradients.div_(loss_scale);
-  result.losses = losses.detach().cpu().contiguous();
+  result.losses = denoised.losses.cpu().contiguous();
   result.overflowed = AllFinite(ValuesOf(result.losses)) && !AllFinite(ValuesOf(result.gradients));
   return result;
+}
+
+MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
+                                        uint32_t count, const at::Tensor& rows, float loss_scale) {
+  return ComputeLossAndGradient(
+      model, [&model](const DenoisingInput& part) { return Denoise(model, part); }, input, count,
+      rows, loss_scale);
 }
 
 at::Tensor ComputeLoss(const diffusion::Model& model, const MicrobatchInput& input,
                        const at::Tensor& rows) {
   const at::NoGradGuard no_grad;
-  return LossOfEach(model, input, rows).cpu().contiguous();
+  diffusion::Conditioning text =
+      model.EncodeText(dataset::TextInputsOf(input.prompts, rows, model.info().text_widths));
+  text.time_ids = input.time_ids;
+  const at::Tensor prediction = model.PredictNoise(input.noisy, input.timesteps, text);
+  return (prediction - input.target.to(prediction.device()))
+      .square()
+      .mean({1, 2, 3})
+      .cpu()
+      .contiguous();
 }
 
 }  // namespace neolog::train

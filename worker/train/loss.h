@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "worker/dataset/prompts.h"
 #include "worker/dataset/size_conditioning.h"
 #include "worker/diffusion/model.h"
+#include "worker/train/denoising.h"
 
 namespace neolog::train {
 
@@ -49,10 +51,17 @@ struct MicrobatchResult {
   bool overflowed = false;
 };
 
-/// Runs the model forward and backward on a microbatch; samples from `count` on have weight 0.
-/// `rows` [F] float32, every encoder's rows (diffusion::RowBlocks). The losses are multiplied with
-/// `loss_scale` before the backward pass and the gradients divided by it after (see LossScale).
-/// Throws as libtorch does.
+/// Denoise, or a way to it that gives the same.
+using Denoiser = std::function<DenoisingResult(const DenoisingInput&)>;
+
+/// Runs the model forward and backward on a microbatch, the UNet's part of it by `denoise`; samples
+/// from `count` on have weight 0. `rows` [F] float32, every encoder's rows (diffusion::RowBlocks).
+/// The losses are multiplied with `loss_scale` before the backward pass and the gradients divided
+/// by it after (see LossScale). Throws as libtorch does.
+MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const Denoiser& denoise,
+                                        const MicrobatchInput& input, uint32_t count,
+                                        const at::Tensor& rows, float loss_scale = 1);
+/// The same with Denoise.
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
                                         uint32_t count, const at::Tensor& rows,
                                         float loss_scale = 1);

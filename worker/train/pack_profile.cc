@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 
 #include "common/checkpoint/checkpoint.h"
+#include "worker/diffusion/attention_check.h"
 #include "worker/torch_support/runtime.h"
 
 namespace neolog::train {
@@ -43,6 +45,8 @@ absl::Status CheckSame(const v1::RunSpec& first, const v1::RunSpec& other) {
   if (other.training().reduce() != first.training().reduce()) setting = "training.reduce";
   if (other.training().microbatch() != first.training().microbatch())
     setting = "training.microbatch";
+  if (other.resources().cuda_graph() != first.resources().cuda_graph())
+    setting = "resources.cuda_graph";
   if (other.resources().threads_per_worker() != first.resources().threads_per_worker()) {
     setting = "resources.threads_per_worker";
   }
@@ -85,6 +89,14 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                                                first.resources().threads_per_worker(),
                                                static_cast<uint32_t>(default_threads)));
   resolved.microbatch = FirstSet(profile.microbatch(), first.training().microbatch(), 1);
+  // auto: nobody has measured it yet.
+  resolved.graph = first.resources().cuda_graph() == "on";
+  if (resolved.graph && device == "cpu") {
+    return InvalidArgument(fmt::format(
+        "run '{}' has resources.cuda_graph: on, but computes on a CPU; expected auto or "
+        "off there",
+        first.name()));
+  }
   resolved.sums = first.training().reduce() == "fast";
   resolved.model.device = device;
   std::string precision =
@@ -119,12 +131,21 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
         fmt::format("the numeric profile's attention '{}' is unknown; expected matmul or flash",
                     profile.attention()));
   }
+  const auto kernels = diffusion::CheckFusedAttention(checkpoint.unet, side, resolved.model);
+  const bool slow_allowed =
+      std::all_of(assignment.runs().begin(), assignment.runs().end(),
+                  [](const auto& run) { return run.spec().model().allow_slow_attention(); });
+  if (!kernels.ok() && !(slow_allowed && absl::IsFailedPrecondition(kernels.status())))
+    return kernels.status();
+  resolved.attention_kernels = kernels.ok() ? *kernels : ToStd(kernels.status().message());
   resolved.memory = EstimateMemory(
       checkpoint, {.precision = precision, .side = resolved.resolution, .gpu = device != "cpu"});
   const torch_support::Capabilities here = torch_support::GetCapabilities();
+  // The kind of device, not which of a host's it is: members share posteriors by this line.
+  const std::string kind = device == "cpu" ? device : "cuda " + profile.device();
   resolved.numerics =
       fmt::format("{}; {}; {}; precision {}; {} threads; attention {}", here.instruction_set,
-                  here.torch_build, device, static_cast<int>(resolved.model.precision),
+                  here.torch_build, kind, static_cast<int>(resolved.model.precision),
                   resolved.threads, static_cast<int>(resolved.model.attention));
   return resolved;
 }

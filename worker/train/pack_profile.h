@@ -20,11 +20,15 @@ inline constexpr int64_t kMatmulPositions = 256;
 /// What a pack is computed under, with every open choice made.
 struct PackProfile {
   diffusion::ModelOptions model;
+  /// Which kernels libtorch takes for the UNet's attention, in words.
+  std::string attention_kernels;
   /// The square side of pictures, of all runs.
   uint32_t resolution = 0;
   int threads = 1;
   /// Samples computed at once.
   uint32_t microbatch = 1;
+  /// Whether the UNet's part of a step is recorded as a CUDA graph.
+  bool graph = false;
   /// Whether members add up gradients before they share them (training.reduce: fast).
   bool sums = false;
   /// What the microbatch needs of the device's memory.
@@ -38,7 +42,8 @@ struct PackProfile {
 /// its runs' settings and the configuration files of the model at `model.path`. InvalidArgument
 /// when runs of one pack differ in model, precision, resolution, threads or microbatch, or a
 /// resolution does not fit the model; FailedPrecondition when the profile was made for another
-/// instruction set or libtorch build.
+/// instruction set or libtorch build, or attention would take the slow path on this device and a
+/// run does not allow it.
 absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                                                int default_threads, const std::string& device);
 

@@ -10,11 +10,13 @@
 #include <cstring>
 #include <map>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "common/base/hash.h"
+#include "common/base/log.h"
 #include "worker/dataset/posterior.h"
 #include "worker/dataset/prompts.h"
 #include "worker/dataset/size_conditioning.h"
@@ -22,8 +24,10 @@
 #include "worker/generate/picture.h"
 #include "worker/session/blame.h"
 #include "worker/torch_support/call.h"
+#include "worker/torch_support/cuda/graph.h"
 #include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
+#include "worker/train/denoising.h"
 #include "worker/train/loaded_model.h"
 #include "worker/train/loss.h"
 #include "worker/train/pack_profile.h"
@@ -79,7 +83,12 @@ class PackTrainer : public session::Trainer {
     RETURN_IF_ERROR(torch_support::SetUpRuntime({profile_.threads}));
     const auto loaded = loaded_.Load(assignment.runs(0).spec().model(), profile_.model);
     if (!loaded.ok()) return ExplainShortage(loaded.status());
-    if (*loaded) latents_.clear();
+    if (*loaded) {
+      latents_.clear();
+      graphed_.reset();
+      spdlog::info("attention: {}", profile_.attention_kernels);
+    }
+    RETURN_IF_ERROR(SetUpGraph());
     for (const v1::RunAssignment& run : assignment.runs()) {
       if (const absl::Status added = AddRun(run); !added.ok()) {
         Clear();
@@ -267,6 +276,15 @@ class PackTrainer : public session::Trainer {
   void Interrupt() override { interrupted_.store(true); }
 
  private:
+  absl::Status SetUpGraph() {
+    if (!profile_.graph) graphed_.reset();
+    if (!profile_.graph || graphed_.has_value()) return absl::OkStatus();
+    ASSIGN_OR_RETURN(torch_support::GraphFactory graphs,
+                     torch_support::CudaGraphs(loaded_.model().device()));
+    graphed_.emplace(&loaded_.model(), std::move(graphs));
+    return absl::OkStatus();
+  }
+
   // What to do where memory did not suffice; other errors stay.
   absl::Status ExplainShortage(const absl::Status& status) const {
     if (!absl::IsResourceExhausted(status)) return status;
@@ -474,7 +492,10 @@ class PackTrainer : public session::Trainer {
     MicrobatchResult result;
     const auto compute = [&] {
       return CallTorch(doing, [&] {
-        result = ComputeLossAndGradient(loaded_.model(), input, microbatch.count,
+        const auto denoise = [&](const DenoisingInput& part) {
+          return graphed_ ? graphed_->Run(part) : Denoise(loaded_.model(), part);
+        };
+        result = ComputeLossAndGradient(loaded_.model(), denoise, input, microbatch.count,
                                         RowsTensor(run.trained), scale);
       });
     };
@@ -554,6 +575,7 @@ class PackTrainer : public session::Trainer {
   const PackTrainerOptions options_;
   PackProfile profile_;
   LoadedModel loaded_;
+  std::optional<GraphedDenoising> graphed_;  // of loaded_
   std::vector<PackRun> runs_;
   std::vector<dataset::LatentRequest> requests_;
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_

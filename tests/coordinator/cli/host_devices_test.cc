@@ -68,6 +68,11 @@ TEST(HostDevicesTest, DoctorThatFails_IsAnErrorWithItsWords) {
   EXPECT_THAT(HostDevicesOf(*report, 1).cuda, ElementsAre("cuda:0"));
 }
 
+TEST(HostDevicesTest, MigInstances_AreDevicesOfTheirOwn) {
+  const auto report = nlohmann::ordered_json::parse(R"({"devices": ["cpu", "MIG-a", "MIG-b"]})");
+  EXPECT_THAT(Planned(HostDevicesOf(report, 4), "cuda", 0, 1), ElementsAre("MIG-a", "MIG-b"));
+}
+
 TEST(HostDevicesTest, Memory_IsThatOfTheGpuWithLeast_AndOnTheCpuAShareOfTheHosts) {
   const auto report = nlohmann::ordered_json::parse(R"({"devices": ["cpu", "cuda:0", "cuda:1"],
       "gpus": {"cuda:0": {"memory_bytes": 24000000000}, "cuda:1": {"memory_bytes": 16000000000}}})");

@@ -1,6 +1,7 @@
 // An NVML with one device at 0000:3b:00.0, for tests: busy, warm, slowed by heat. The environment
 // variable NEOLOG_FAKE_NVML names what it is like: "lost" (off the bus), "virtual" (says nothing
-// but its memory), "xid" (reports Xid 79 once), "no-init".
+// but its memory), "xid" (reports Xid 79 once), "no-init", "mig" (instances 0 and 2 of up to 3).
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -12,6 +13,7 @@ namespace {
 using namespace neolog::telemetry::nvml;
 
 int device;
+int instances[3];
 int event_set;
 int open_sets = 0;
 int initialised = 0;
@@ -55,6 +57,39 @@ const char* nvmlErrorString(Return result) {
 Return nvmlDeviceGetHandleByPciBusId_v2(const char* id, Device* found) {
   if (std::strcmp(id, "0000:3b:00.0") != 0) return kNotFound;
   *found = reinterpret_cast<Device>(&device);
+  return kSuccess;
+}
+
+Return nvmlDeviceGetCount_v2(unsigned* devices) {
+  *devices = 1;
+  return kSuccess;
+}
+
+Return nvmlDeviceGetHandleByIndex_v2(unsigned index, Device* found) {
+  if (index != 0) return kNotFound;
+  *found = reinterpret_cast<Device>(&device);
+  return kSuccess;
+}
+
+Return nvmlDeviceGetMigMode(Device, unsigned* now, unsigned* pending) {
+  *now = *pending = Is("mig") ? 1 : kMigDisabled;
+  return Is("virtual") ? kNotSupported : kSuccess;
+}
+
+Return nvmlDeviceGetMaxMigDeviceCount(Device, unsigned* count) {
+  *count = 3;
+  return kSuccess;
+}
+
+Return nvmlDeviceGetMigDeviceHandleByIndex(Device, unsigned index, Device* instance) {
+  if (index > 2 || index == 1) return kNotFound;
+  *instance = reinterpret_cast<Device>(&instances[index]);
+  return kSuccess;
+}
+
+Return nvmlDeviceGetUUID(Device of, char* text, unsigned length) {
+  const auto index = reinterpret_cast<int*>(of) - instances;
+  std::snprintf(text, length, "MIG-0000000%d", static_cast<int>(index));
   return kSuccess;
 }
 

@@ -1,4 +1,5 @@
 #include "worker/torch_support/cuda/cuda_devices.h"
+#include "worker/torch_support/cuda/graph.h"
 
 #ifdef NEOLOG_WITH_CUDA
 #error "a build with CUDA compiles cuda_devices.cc instead of this file"
@@ -15,6 +16,10 @@ absl::StatusOr<int> CudaDeviceCount() {
 }
 
 absl::StatusOr<CudaDevice> DescribeCudaDevice(int) { return CudaDeviceCount().status(); }
+
+absl::StatusOr<GraphFactory> CudaGraphs(c10::Device) {
+  return FailedPrecondition("CUDA graphs need a GPU, and this build has no CUDA");
+}
 
 absl::StatusOr<uint64_t> PeakCudaMemory(int) { return CudaDeviceCount().status(); }
 
