@@ -1,8 +1,9 @@
 // One run on one worker, without coordinator and network: start-up and step time of the trainer
 // itself.
 //
-//   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16] [--resolution N]
+//   step_bench --model FOLDER --pictures FOLDER [--precision fp32|bf16|fp16] [--resolution N]
 //              [--batch B] [--microbatch M] [--steps N] [--threads N] [--device cpu|cuda:N]
+//              [--cuda-graph auto|on|off]
 //
 // Prints one JSON line {"step": n, "seconds": s, "encoded": pictures} after every step, as
 // tests/bench/step_vs_diffusers.py expects: a picture is encoded in the step that first needs it,
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "common/base/log.h"
 #include "common/storage/memory_blob_store.h"
 #include "tests/support/scoped_dir.h"
 #include "worker/torch_support/cuda/cuda_devices.h"
@@ -38,6 +40,7 @@ struct Arguments {
   std::string pictures;
   std::string precision = "fp32";
   std::string device = "cpu";
+  std::string cuda_graph = "auto";
   std::string word = "<neolog>";
   uint32_t resolution = 512;
   uint32_t batch = 1;
@@ -88,6 +91,7 @@ absl::StatusOr<neolog::v1::Assignment> MakeAssignment(const Arguments& arguments
   training.set_reduce("ordered");
   spec.mutable_resources()->set_threads_per_worker(arguments.threads);
   spec.mutable_resources()->set_device(arguments.device);
+  spec.mutable_resources()->set_cuda_graph(arguments.cuda_graph);
   return assignment;
 }
 
@@ -134,7 +138,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Start-up and step time of one run on one worker."};
   app.add_option("--model", arguments.model, "diffusers folder")->required();
   app.add_option("--pictures", arguments.pictures, "folder of pictures")->required();
-  app.add_option("--precision", arguments.precision, "fp32 or bf16");
+  app.add_option("--precision", arguments.precision, "fp32, bf16 or fp16");
   app.add_option("--word", arguments.word, "the placeholder");
   app.add_option("--resolution", arguments.resolution, "pixels");
   app.add_option("--batch", arguments.batch, "samples a step");
@@ -142,7 +146,9 @@ int main(int argc, char** argv) {
   app.add_option("--steps", arguments.steps, "steps");
   app.add_option("--threads", arguments.threads, "threads");
   app.add_option("--device", arguments.device, "cpu or cuda:N");
+  app.add_option("--cuda-graph", arguments.cuda_graph, "auto, on or off");
   CLI11_PARSE(app, argc, argv);
+  neolog::InitLogging("step_bench", "info", /*json=*/false);  // to standard error
   if (const absl::Status status = Run(arguments); !status.ok()) {
     std::fprintf(stderr, "step_bench: %s\n", status.ToString().c_str());
     return 1;

@@ -5,17 +5,21 @@ Where no GPU is, says so and ends with 77. Otherwise prints what was found and e
 
   parity       the golden cases of the replay contract, computed on the device, against the reference
   repeatable   the same case twice on the device: the same bytes
-  steps        step time, samples/s, achieved TFLOP/s and share of the device's peak, peak memory
+  steps        step time, samples/s, achieved TFLOP/s and share of the device's peak, peak memory; without and with a
+               CUDA graph
+  regroup      from the SIGKILL of one of a run's workers to the next committed step
   reduction    the gathering of a step's gradients among 2 to N devices, ordered and fast
 
---rehearse runs all but parity on the CPU, with the fake libnccl in the place of the real one: it tests this script.
+--rehearse runs all but parity and graphs on the CPU, with the fake libnccl in the place of the real one: it tests this script.
 """
 import argparse
 import ctypes
+import itertools
 import json
 import math
 import os
 import re
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,7 +107,7 @@ def parity(runner):
 
 def repeatable(runner, folder):
     golden = os.path.join(ROOT, "tests/golden/narrow_sd1")
-    for dtype in ("fp32", "bf16"):
+    for dtype in ("fp32", "bf16", "fp16"):
         results = []
         for turn in (1, 2):
             out = os.path.join(folder, f"{dtype}{turn}.safetensors")
@@ -122,31 +126,91 @@ def repeatable(runner, folder):
 
 def steps(runner, arguments, model, name):
     print(f"steps        {arguments.resolution} px, on {name}\n"
-          "             type   microbatch   s/step   samples/s   TFLOP/s   of peak   peak memory")
+          "             type   microbatch   graph   s/step   samples/s   TFLOP/s   of peak   peak memory")
     peak = next((value for key, value in PEAKS.items() if re.search(rf"\b{key}\b", name)), None)
     counts = arguments.resolution == 512 and not arguments.model
     pictures = len(os.listdir(arguments.pictures))
-    for precision in ("bf16", "fp32"):
-        for microbatch in arguments.microbatches:
-            row = f"             {precision:<6} {microbatch:>10}"
-            total = math.ceil(pictures / microbatch) + arguments.steps
-            done = runner.program("step_bench", "--model", model, "--pictures", arguments.pictures, "--word", arguments.word,
-                                  "--precision", precision, "--resolution", str(arguments.resolution), "--batch",
-                                  str(microbatch), "--microbatch", str(microbatch), "--steps", str(total), "--device",
-                                  runner.device)
-            if done.returncode != 0:
-                print(f"{row}   {runner.bad(last_line(done.stderr))}")
-                continue
-            times = [json.loads(line) for line in done.stdout.splitlines()]
-            settled = [step["seconds"] for step in times[1:] if step["encoded"] == 0]
-            seconds = statistics.median(settled)
-            rate = microbatch / seconds
-            flops = rate * SAMPLE_TFLOP
-            memory = re.search(r"peak device memory ([0-9.]+) GB", done.stderr)
-            share = f"{100 * flops / peak[precision == 'fp32']:.0f} %" if counts and peak else "-"
-            print(f"{row}   {seconds:>6.3f}   {rate:>9.2f}   {f'{flops:.1f}' if counts else '-':>7}   {share:>7}   "
-                  f"{memory.group(1) + ' GB' if memory else '-':>11}")
-    print("             without CUDA graphs: there are none yet")
+    graphs = ("off", "on") if runner.device.startswith("cuda") else ("off",)
+    for precision, microbatch, graph in itertools.product(("bf16", "fp16", "fp32"), arguments.microbatches, graphs):
+        row = f"             {precision:<6} {microbatch:>10}   {graph:>5}"
+        total = math.ceil(pictures / microbatch) + arguments.steps
+        done = runner.program("step_bench", "--model", model, "--pictures", arguments.pictures, "--word", arguments.word,
+                              "--precision", precision, "--resolution", str(arguments.resolution), "--batch",
+                              str(microbatch), "--microbatch", str(microbatch), "--steps", str(total), "--device",
+                              runner.device, "--cuda-graph", graph)
+        if done.returncode != 0:
+            print(f"{row}   {runner.bad(last_line(done.stderr))}")
+            continue
+        times = [json.loads(line) for line in done.stdout.splitlines()]
+        settled = [step["seconds"] for step in times[1:] if step["encoded"] == 0]
+        seconds = statistics.median(settled)
+        rate = microbatch / seconds
+        flops = rate * SAMPLE_TFLOP
+        memory = re.search(r"peak device memory ([0-9.]+) GB", done.stderr)
+        share = f"{100 * flops / peak[precision == 'fp32']:.0f} %" if counts and peak else "-"
+        print(f"{row}   {seconds:>6.3f}   {rate:>9.2f}   {f'{flops:.1f}' if counts else '-':>7}   {share:>7}   "
+              f"{memory.group(1) + ' GB' if memory else '-':>11}")
+
+
+class Cluster:
+    """A local cluster of its own, with one run of the demo on two workers."""
+
+    def __init__(self, runner, folder):
+        self.runner = runner
+        self.env = {"NEOLOG_STATE_DIR": folder, "NEOLOG_COORDINATOR": ""}
+        self.out = os.path.join(folder, "out")
+
+    def neolog(self, *arguments):
+        return self.runner.run(os.path.join(self.runner.bin, "neolog"), *arguments, env=self.env)
+
+    def train(self, device):
+        return self.neolog("train", os.path.join(ROOT, "configs/demo/demo.yaml"), "--detach", "--workers", "2",
+                           "--set", f"checkpoint.log_dir={self.out}", "--set", f"resources.device={device}",
+                           "--set", "training.steps=20000", "--set", "preview.every_steps=0")
+
+    def status(self):
+        done = self.neolog("status", "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def wait(self, what):
+        while True:
+            status = self.status()
+            if what(status):
+                return status
+            time.sleep(0.02)
+
+
+def step_of(status):
+    return max((int(run.get("step", 0)) for run in status.get("runs", [])), default=0)
+
+
+def regroup(runner, devices, folder):
+    if devices < 2:
+        print("regroup      not measured: one GPU has no team")
+        return
+    state = os.path.join(folder, "cluster")
+    os.mkdir(state, 0o700)
+    cluster = Cluster(runner, state)
+    try:
+        done = cluster.train("cpu" if runner.device == "cpu" else "cuda")
+        if done.returncode != 0:
+            print(f"regroup      {runner.bad(last_line(done.stderr))}")
+            return
+        seconds = []
+        for turn in range(3):
+            # A step that the two of them took together.
+            seen = step_of(cluster.status())
+            status = cluster.wait(lambda s: step_of(s) > seen + 5 and all(
+                len(run.get("roster", {}).get("members", [])) == 2 for run in s["runs"]))
+            victim = status["workers"][turn % 2]
+            os.kill(int(victim["processId"]), signal.SIGKILL)
+            begin, seen = time.monotonic(), step_of(cluster.status())
+            cluster.wait(lambda s: step_of(s) > seen + 1)
+            seconds.append(time.monotonic() - begin)
+        print(f"regroup      two workers, one killed {len(seconds)} times: {statistics.median(seconds):.2f} s to new steps, at most "
+              f"{max(seconds):.2f} s")
+    finally:
+        cluster.neolog("down", "-q")
 
 
 def reduction(runner, devices, libraries):
@@ -194,6 +258,7 @@ def main():
                 parity(runner)
             repeatable(runner, folder)
             reduction(runner, len(names), libraries)
+            regroup(runner, len(names), folder)
             model = arguments.model
             if not model:
                 model = os.path.join(folder, "sd15")

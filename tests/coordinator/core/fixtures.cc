@@ -51,6 +51,7 @@ v1::RunSpec MakeSpec(const std::string& name, uint32_t steps, uint32_t workers) 
   spec.mutable_resources()->set_workers(workers);
   spec.mutable_resources()->set_threads_per_worker(1);
   spec.mutable_resources()->set_device("cpu");
+  spec.mutable_resources()->set_cuda_graph("auto");
   return spec;
 }
 
