@@ -1,6 +1,7 @@
 #include "worker/torch_support/weights.h"
 
 #include <ATen/ops/_to_copy.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/mman.h>
@@ -161,7 +162,17 @@ at::Tensor WeightReader::Get(std::string_view name, at::IntArrayRef shape) const
     if (const auto problem = NotFinite(*view, type.ok() ? *type : view->type))
       weights_->AddError(fmt::format("'{}' {}", Key(name), *problem));
   }
-  at::Tensor copy = at::_to_copy(tensor, at::TensorOptions().dtype(dtype_).device(device_));
+  const auto options = at::TensorOptions().dtype(dtype_);
+  at::Tensor copy;
+  if (device_.is_cpu()) {
+    copy = at::_to_copy(tensor, options);
+  } else {
+    // Cast into pinned memory, from where the device fetches it while the next weight is read; the
+    // allocator of pinned memory takes it back when it has arrived.
+    at::Tensor staged = at::empty(tensor.sizes(), options.pinned_memory(true));
+    staged.copy_(tensor);
+    copy = staged.to(device_, dtype_, /*non_blocking=*/true);
+  }
   weights_->Release(tensor);
   return copy;
 }

@@ -54,39 +54,57 @@ MicrobatchInput MakeMicrobatch(const diffusion::Model& model, std::span<const Sa
           at::cat(timesteps)};
 }
 
-MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const Denoiser& denoise,
-                                        const MicrobatchInput& input, uint32_t count,
-                                        const at::Tensor& rows, float loss_scale) {
+MicrobatchInput Upload(const MicrobatchInput& input, c10::Device device) {
+  MicrobatchInput uploaded = input;
+  for (at::Tensor* tensor :
+       {&uploaded.time_ids, &uploaded.noisy, &uploaded.target, &uploaded.timesteps}) {
+    *tensor = To(*tensor, device);
+  }
+  return uploaded;
+}
+
+LaunchedMicrobatch Launch(const diffusion::Model& model, const Denoiser& denoise,
+                          const MicrobatchInput& input, uint32_t count, const at::Tensor& rows,
+                          float loss_scale) {
   const int64_t size = input.noisy.size(0);
   const c10::Device device = model.device();
-  at::Tensor leaf = rows.detach().unsqueeze(0).repeat({size, 1});
+  at::Tensor leaf = To(rows.detach().unsqueeze(0).repeat({size, 1}), device);
   leaf.requires_grad_(true);
   const diffusion::Conditioning text =
       model.EncodeText(dataset::TextInputsOf(input.prompts, leaf, model.info().text_widths));
   at::Tensor weights = at::zeros({size}, at::kFloat);
   weights.narrow(0, 0, count).fill_(loss_scale);
   const at::Tensor pooled = text.pooled.defined() ? text.pooled.detach() : at::Tensor();
-  const DenoisingResult denoised =
-      denoise({.text = {text.hidden.detach(), pooled, To(input.time_ids, device)},
-               .noisy = To(input.noisy, device),
-               .target = To(input.target, device),
-               .timesteps = To(input.timesteps, device),
-               .weights = To(weights, device)});
-  const at::Tensor gradient = torch_support::GradientThrough(
+  const DenoisingResult denoised = denoise({.text = {text.hidden.detach(), pooled, input.time_ids},
+                                            .noisy = input.noisy,
+                                            .target = input.target,
+                                            .timesteps = input.timesteps,
+                                            .weights = To(weights, device)});
+  LaunchedMicrobatch launched;
+  launched.gradients_ = torch_support::GradientThrough(
       {text.hidden, text.pooled}, {denoised.hidden_gradient, denoised.pooled_gradient}, leaf);
+  launched.losses_ = denoised.losses;
+  launched.loss_scale_ = loss_scale;
+  return launched;
+}
+
+MicrobatchResult LaunchedMicrobatch::Read() const {
+  // One transfer: the only time in a step that the host waits for the device.
+  const at::Tensor both = at::cat({losses_.unsqueeze(1), gradients_}, 1).cpu();
   MicrobatchResult result;
-  result.gradients = gradient.cpu().contiguous();
-  if (loss_scale != 1) result.gradients.div_(loss_scale);
-  result.losses = denoised.losses.cpu().contiguous();
+  result.losses = both.select(1, 0).contiguous();
+  result.gradients = both.narrow(1, 1, gradients_.size(1)).contiguous();
+  if (loss_scale_ != 1) result.gradients.div_(loss_scale_);
   result.overflowed = AllFinite(ValuesOf(result.losses)) && !AllFinite(ValuesOf(result.gradients));
   return result;
 }
 
 MicrobatchResult ComputeLossAndGradient(const diffusion::Model& model, const MicrobatchInput& input,
                                         uint32_t count, const at::Tensor& rows, float loss_scale) {
-  return ComputeLossAndGradient(
-      model, [&model](const DenoisingInput& part) { return Denoise(model, part); }, input, count,
-      rows, loss_scale);
+  return Launch(
+             model, [&model](const DenoisingInput& part) { return Denoise(model, part); },
+             Upload(input, model.device()), count, rows, loss_scale)
+      .Read();
 }
 
 at::Tensor ComputeLoss(const diffusion::Model& model, const MicrobatchInput& input,

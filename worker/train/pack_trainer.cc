@@ -28,9 +28,11 @@
 #include "worker/torch_support/device.h"
 #include "worker/torch_support/runtime.h"
 #include "worker/train/denoising.h"
+#include "worker/train/first_rows.h"
 #include "worker/train/loaded_model.h"
 #include "worker/train/loss.h"
 #include "worker/train/pack_profile.h"
+#include "worker/train/prepared_inputs.h"
 #include "worker/train/trained_run.h"
 
 namespace neolog::train {
@@ -320,6 +322,7 @@ class PackTrainer : public session::Trainer {
   }
 
   void Clear() {
+    prepared_.Clear();
     runs_.clear();
     requests_.clear();
     request_places_.clear();
@@ -343,7 +346,8 @@ class PackTrainer : public session::Trainer {
           "again with this model",
           fmt::join(made_for, " and "), spec.model().path(), fmt::join(widths, " and ")));
     }
-    ASSIGN_OR_RETURN(std::vector<float> first_rows, FirstRows(spec, widths));
+    ASSIGN_OR_RETURN(std::vector<float> first_rows,
+                     FirstRows(spec.word(0), widths, loaded_.model(), *loaded_.tokenizers()[0]));
     ASSIGN_OR_RETURN(TrainedRun trained,
                      TrainedRun::Create(spec, widths, std::move(first_rows), Scaled()));
     if (!assigned.committed_state().empty()) {
@@ -372,40 +376,6 @@ class PackTrainer : public session::Trainer {
     }
     runs_.push_back(std::move(run));
     return absl::OkStatus();
-  }
-
-  absl::StatusOr<std::vector<float>> FirstRows(const v1::RunSpec& spec,
-                                               const std::vector<uint32_t>& widths) const {
-    const v1::WordSpec& word = spec.word(0);
-    const size_t count = word.vectors() * std::accumulate(widths.begin(), widths.end(), size_t{0});
-    std::vector<float> rows(count, 0.0f);
-    if (!word.initial_rows().empty()) {
-      if (word.initial_rows().size() != count * sizeof(float)) {
-        return InvalidArgument(
-            fmt::format("word.initial_rows (from init_file '{}') have {} bytes; expected {} for {} "
-                        "vectors of the model's text "
-                        "width {}",
-                        word.init_file(), word.initial_rows().size(), count * sizeof(float),
-                        word.vectors(), fmt::join(widths, " + ")));
-      }
-      std::memcpy(rows.data(), word.initial_rows().data(), word.initial_rows().size());
-      return rows;
-    }
-    const std::vector<int64_t> tokens =
-        dataset::InitialTokens(*loaded_.tokenizers()[0], word.init_text());
-    if (tokens.empty()) return rows;
-    std::vector<int64_t> ids;
-    for (const uint32_t at : InitialTokenOf(word.vectors(), static_cast<uint32_t>(tokens.size()))) {
-      ids.push_back(tokens[at]);
-    }
-    RETURN_IF_ERROR(CallTorch("reading the embeddings of init_text", [&] {
-      float* to = rows.data();
-      for (size_t encoder = 0; encoder < widths.size(); ++encoder) {
-        const at::Tensor embeddings = loaded_.model().TokenEmbeddings(encoder, ids).contiguous();
-        to = std::copy_n(embeddings.data_ptr<float>(), embeddings.numel(), to);
-      }
-    }));
-    return rows;
   }
 
   void KeepLatentsInUse() {
@@ -472,31 +442,54 @@ class PackTrainer : public session::Trainer {
                        dataset::TimeIdsOf(picture.width(), picture.height(), profile_.resolution)};
   }
 
-  // Appends the microbatch's samples to the payload.
-  absl::Status Compute(const Microbatch& microbatch, std::string& payload) {
-    PackRun& run = runs_[microbatch.run];
+  // The input of `place`'s microbatch, on the device; FailedPrecondition without a posterior.
+  absl::StatusOr<MicrobatchInput> PrepareInput(const PreparedInputs::Place& place) {
+    PackRun& run = runs_[place.run];
     std::vector<SampleInput> samples;
-    for (uint32_t i = 0; i < microbatch.count; ++i) {
-      ASSIGN_OR_RETURN(
-          SampleInput input,
-          InputOf(run, run.trained.plan().Sample(run.trained.step(), microbatch.first + i)));
+    const uint32_t end =
+        std::min(place.first + profile_.microbatch, run.trained.samples_per_step());
+    for (uint32_t i = place.first; i < end; ++i) {
+      ASSIGN_OR_RETURN(SampleInput input, InputOf(run, run.trained.plan().Sample(place.step, i)));
       samples.push_back(std::move(input));
     }
     MicrobatchInput input;
+    RETURN_IF_ERROR(CallTorch("drawing noise", [&] {
+      input = Upload(MakeMicrobatch(loaded_.model(), samples, profile_.microbatch),
+                     loaded_.model().device());
+    }));
+    return input;
+  }
+
+  // While the device works: what cannot be prepared now is an error when its turn comes.
+  void PrepareNext(const std::optional<PreparedInputs::Place>& next) {
+    if (!next || !options_.prepare_ahead.value_or(!loaded_.model().device().is_cpu())) return;
+    if (next->run >= runs_.size() || next->step >= runs_[next->run].trained.total_steps()) return;
+    if (auto input = PrepareInput(*next); input.ok()) prepared_.Keep(*next, *std::move(input));
+  }
+
+  // Appends the microbatch's samples to the payload.
+  absl::Status Compute(const Microbatch& microbatch, std::string& payload) {
+    PackRun& run = runs_[microbatch.run];
+    const PreparedInputs::Place place{microbatch.run, run.trained.step(), microbatch.first};
+    std::optional<MicrobatchInput> input = prepared_.Take(place);
+    if (!input) {
+      ASSIGN_OR_RETURN(input, PrepareInput(place));
+    }
+    const auto next = prepared_.Follow(place);
     const std::string doing =
         fmt::format("step {} of '{}'", run.trained.step() + 1, run.trained.spec().name());
-    RETURN_IF_ERROR(CallTorch(
-        doing, [&] { input = MakeMicrobatch(loaded_.model(), samples, profile_.microbatch); }));
     uint32_t halvings = 0;
     float scale = Scaled() ? run.trained.loss_scale()->factor() : 1;
     MicrobatchResult result;
+    const auto denoise = [&](const DenoisingInput& part) {
+      return graphed_ ? graphed_->Run(part) : Denoise(loaded_.model(), part);
+    };
     const auto compute = [&] {
       return CallTorch(doing, [&] {
-        const auto denoise = [&](const DenoisingInput& part) {
-          return graphed_ ? graphed_->Run(part) : Denoise(loaded_.model(), part);
-        };
-        result = ComputeLossAndGradient(loaded_.model(), denoise, input, microbatch.count,
-                                        RowsTensor(run.trained), scale);
+        const LaunchedMicrobatch launched = Launch(
+            loaded_.model(), denoise, *input, microbatch.count, RowsTensor(run.trained), scale);
+        if (halvings == 0) PrepareNext(next);
+        result = launched.Read();
       });
     };
     RETURN_IF_ERROR(ExplainShortage(compute()));
@@ -576,6 +569,7 @@ class PackTrainer : public session::Trainer {
   PackProfile profile_;
   LoadedModel loaded_;
   std::optional<GraphedDenoising> graphed_;  // of loaded_
+  PreparedInputs prepared_;
   std::vector<PackRun> runs_;
   std::vector<dataset::LatentRequest> requests_;
   std::map<std::string, size_t, std::less<>> request_places_;  // key to place in requests_

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "common/base/status.h"
@@ -18,6 +19,9 @@ struct PackTrainerOptions {
   /// Keeps the hashes of model files between processes (common/storage/model_fingerprint.h); empty:
   /// nothing is kept.
   std::string fingerprint_cache;
+  /// Whether the next microbatch's noise is drawn while the device works on the present one; by
+  /// default on a GPU. Changes no bits.
+  std::optional<bool> prepare_ahead;
   /// Where pictures come from; must outlive the trainer.
   BlobStore* blobs = nullptr;
 };

@@ -101,6 +101,28 @@ TEST_F(PackTrainerTest, Payload_IsTheSameFromAnotherProcessOfTheTeam) {
             Compute(*other, {0, 2}).value().substr(other->PayloadSize({0, 1})));
 }
 
+TEST_F(PackTrainerTest, PreparedAhead_ChangesNoBytes_InTeamsPacksAndAfterLoading) {
+  const std::string alone = Alone(Spec(), 5), other = Alone(OtherSpec(), 5);
+  const auto create = [&] {
+    auto trainer = CreatePackTrainer({.prepare_ahead = true, .blobs = &blobs_});
+    EXPECT_OK(trainer);
+    EXPECT_OK((*trainer)->Prepare(AssignmentOf({Spec(), OtherSpec()})));
+    return *std::move(trainer);
+  };
+  auto pack = create();
+  for (int i = 0; i < 5; ++i)
+    StepAs(*pack, i == 3 ? std::vector<uint32_t>{3, 1} : std::vector<uint32_t>{1, 3});
+  EXPECT_EQ(pack->SaveState(0), alone);
+  EXPECT_EQ(pack->SaveState(1), other);
+  auto again = create();
+  for (int i = 0; i < 3; ++i) Step(*again);
+  ASSERT_OK(again->LoadState(0, Alone(Spec(), 2)));
+  ASSERT_OK(again->LoadState(1, Alone(OtherSpec(), 2)));
+  for (int i = 0; i < 3; ++i) Step(*again);
+  EXPECT_EQ(again->SaveState(0), alone);
+  EXPECT_EQ(again->SaveState(1), other);
+}
+
 TEST_F(PackTrainerTest, PackedRuns_EndWithTheBytesOfTheirSoloRuns) {
   const std::string first = Alone(Spec(), 7);
   const std::string second = Alone(OtherSpec(), 7);
