@@ -34,6 +34,8 @@ HostDevices HostDevicesOf(const Json& report, uint32_t cores) {
     if (name.starts_with("cuda:") || name.starts_with("MIG-")) host.cuda.push_back(name);
   }
   for (const Json& gpu : report.value("gpus", Json::object())) {
+    if (gpu.is_object() && !gpu.value("bf16", true))
+      host.without_bfloat16 = gpu.value("name", "a GPU");
     const int64_t memory = gpu.is_object() ? gpu.value("memory_bytes", int64_t{0}) : 0;
     if (memory > 0 && (host.cuda_memory == 0 || memory < host.cuda_memory))
       host.cuda_memory = memory;
@@ -72,6 +74,7 @@ absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const s
   }
   LocalPlan plan;
   ASSIGN_OR_RETURN(plan.devices, PlanWorkers(host, kind, workers, threads));
+  if (kind == "cuda") plan.without_bfloat16 = host.without_bfloat16;
   plan.memory_each =
       kind == "cuda"
           ? host.cuda_memory

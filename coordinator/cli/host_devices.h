@@ -22,6 +22,8 @@ struct HostDevices {
   std::string why_no_cuda;
   /// Bytes of the memory of the GPU that has least; 0: not known.
   int64_t cuda_memory = 0;
+  /// A GPU that does not compute in bf16, by name; empty: all do.
+  std::string without_bfloat16;
 };
 
 /// The workers that this host gets.
@@ -30,6 +32,8 @@ struct LocalPlan {
   std::vector<std::string> devices;
   /// Bytes of memory that each has: a share of the host's, or its GPU's. 0: not known.
   int64_t memory_each = 0;
+  /// A GPU among them that does not compute in bf16, by name; empty: all devices do.
+  std::string without_bfloat16;
 };
 
 /// From a doctor's report.

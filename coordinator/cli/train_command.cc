@@ -69,6 +69,11 @@ ExitCode TrainCommand(Context& context, const TrainOptions& options) {
     plan = PlanLocalWorkers(context.self_path, resources.device(), resources.workers(),
                             resources.threads_per_worker());
     if (!plan.ok()) return Fail(context, plan.status());
+    if (spec.model().precision() == "bf16" && !plan->without_bfloat16.empty()) {
+      return Fail(context, InvalidArgument(fmt::format(
+                               "model.precision: bf16: {} does not compute in it; use fp16",
+                               plan->without_bfloat16)));
+    }
     WarnOfMemory(context, *plan, inputs, spec);
   }
   if (options.dry_run) {

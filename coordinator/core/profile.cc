@@ -46,7 +46,9 @@ std::string WhyNot(const v1::NumericProfile& profile, const v1::WorkerCapabiliti
                        profile.threads_per_worker());
   }
   if (!Offers(worker, profile.precision()))
-    return fmt::format("it does not compute in {}", profile.precision());
+    return fmt::format(
+        "it does not compute in {}{}", profile.precision(),
+        profile.precision() == "bf16" ? ": model.precision fp16 is for such a GPU" : "");
   return "";
 }
 

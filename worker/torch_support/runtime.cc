@@ -96,6 +96,8 @@ absl::Status SetUpRuntime(const RuntimeOptions& options) {
     at::globalContext().setDeterministicFillUninitializedMemory(false);
     at::globalContext().setDeterministicCuDNN(true);
     at::globalContext().setBenchmarkCuDNN(false);
+    // A profile's flash attention is one kernel; on some GPUs libtorch would rather take cuDNN's.
+    at::globalContext().setSDPUseCuDNN(false);
     for (const at::Float32Op op : {at::Float32Op::CONV, at::Float32Op::MATMUL}) {
       at::globalContext().setFloat32Precision(at::Float32Backend::CUDA, op,
                                               at::Float32Precision::IEEE);

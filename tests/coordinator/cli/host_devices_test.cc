@@ -77,6 +77,10 @@ TEST(HostDevicesTest, Memory_IsThatOfTheGpuWithLeast_AndOnTheCpuAShareOfTheHosts
   const auto report = nlohmann::ordered_json::parse(R"({"devices": ["cpu", "cuda:0", "cuda:1"],
       "gpus": {"cuda:0": {"memory_bytes": 24000000000}, "cuda:1": {"memory_bytes": 16000000000}}})");
   EXPECT_EQ(HostDevicesOf(report, 4).cuda_memory, 16'000'000'000);
+  EXPECT_EQ(HostDevicesOf(report, 4).without_bfloat16, "");
+  const auto older = nlohmann::ordered_json::parse(
+      R"({"devices": ["cpu", "cuda:0"], "gpus": {"cuda:0": {"name": "Tesla T4", "bf16": false}}})");
+  EXPECT_EQ(HostDevicesOf(older, 4).without_bfloat16, "Tesla T4");
   const auto one = PlanLocalWorkers("", "cpu", 1, 1), three = PlanLocalWorkers("", "cpu", 3, 1);
   ASSERT_OK(one);
   ASSERT_OK(three);
