@@ -94,8 +94,14 @@ absl::StatusOr<agent::Nccl> LoadNccl(const LibraryPaths& libraries, c10::Device 
 
 /// What a worker on `device` gathers over besides its peers' streams. A GPU without a usable NCCL
 /// goes on over those, unless NCCL was asked for.
-absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Device device) {
+absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Device device,
+                                     bool mig) {
   if (options.over == "peer" || (options.over == "auto" && device.is_cpu())) return agent::Nccl();
+  if (mig && options.over == "auto") {
+    // It takes two instances of one GPU for the same device twice.
+    spdlog::info("gradients of a MIG instance are gathered over the workers' own streams");
+    return agent::Nccl();
+  }
   auto nccl = LoadNccl(options.libraries, device);
   if (nccl.ok() || options.over == "nccl") return nccl;
   spdlog::warn("gradients are gathered over the workers' own streams: {}",
@@ -104,11 +110,12 @@ absl::StatusOr<agent::Nccl> FindNccl(const CollectiveOptions& options, c10::Devi
 }
 
 /// A MIG instance is the one device that CUDA shows a process which names it; called before CUDA
-/// is.
-void UseMigInstance(agent::RunOptions& options) {
-  if (!telemetry::IsMigInstance(options.device)) return;
+/// is. Whether it is one.
+bool UseMigInstance(agent::RunOptions& options) {
+  if (!telemetry::IsMigInstance(options.device)) return false;
   setenv("CUDA_VISIBLE_DEVICES", options.device.c_str(), 1);
   options.device = "cuda:0";
+  return true;
 }
 
 /// Before there are other threads: they inherit it.
@@ -135,14 +142,15 @@ void KeepNearDevice(const agent::RunOptions& options, c10::Device device) {
 }
 
 int Run(agent::RunOptions options, const CollectiveOptions& collective) {
-  UseMigInstance(options);
+  const bool mig = UseMigInstance(options);
   const auto device = torch_support::SelectDevice(options.device);
   if (!device.ok()) {
     fmt::print(stderr, "neolog-worker: --device: {}\n", ToStd(device.status().message()));
     return kUsage;
   }
-  KeepNearDevice(options, *device);
-  const auto nccl = FindNccl(collective, *device);
+  // A worker of a MIG instance does not see the others that are near the same CPUs.
+  if (!mig) KeepNearDevice(options, *device);
+  const auto nccl = FindNccl(collective, *device, mig);
   if (!nccl.ok()) {
     fmt::print(stderr, "neolog-worker: --collective nccl: {}\n", ToStd(nccl.status().message()));
     return kUsage;

@@ -139,25 +139,29 @@ std::string DescribeShortage(const MemoryEstimate& estimate, int64_t microbatch,
   const auto gigabytes = [](int64_t value) {
     return fmt::format("{:.1f} GB", static_cast<double>(value) / 1e9);
   };
+  const std::string needs = gigabytes(estimate.Total(microbatch)), has = gigabytes(bytes);
   const bool fits = estimate.Total(microbatch) <= bytes;
   const int64_t fewer = fits ? microbatch / 2 : estimate.MostSamples(bytes);
-  std::string text =
-      fits ? fmt::format(
-                 "out of memory, though microbatch {} needs about {} of {}: is "
-                 "another program using it?",
-                 microbatch, gigabytes(estimate.Total(microbatch)), gigabytes(bytes))
-           : fmt::format("batch too large for {} (microbatch {} needs about {}):", gigabytes(bytes),
-                         microbatch, gigabytes(estimate.Total(microbatch)));
-  text += fits ? " If not, try " : " try ";
-  text += fewer > 0 ? fmt::format("training.microbatch {} (about {})", fewer,
-                                  gigabytes(estimate.Total(fewer)))
-                    : "model.precision bf16, or a smaller data.resolution";
-  return text;
+  std::string what_to_try = "a smaller data.resolution";
+  if (fewer > 0) {
+    what_to_try =
+        fmt::format("training.microbatch {} (about {})", fewer, gigabytes(estimate.Total(fewer)));
+  } else if (estimate.precision == "fp32") {
+    what_to_try = "model.precision bf16 (fp16 on a GPU without it), or " + what_to_try;
+  }
+  if (fits) {
+    return fmt::format(
+        "out of memory, though microbatch {} needs about {} of {}: another program, another worker "
+        "or a CUDA graph may use it. If not, try {}",
+        microbatch, needs, has, what_to_try);
+  }
+  return fmt::format("batch too large for {} (microbatch {} needs about {}): try {}", has,
+                     microbatch, needs, what_to_try);
 }
 
 MemoryEstimate EstimateMemory(const Checkpoint& checkpoint, const MemoryQuestion& question) {
   const int64_t value = question.precision == "fp32" ? 4 : 2;
-  MemoryEstimate estimate;
+  MemoryEstimate estimate{.precision = question.precision};
   for (const CheckpointPart& part : checkpoint.text_encoders)
     estimate.weights += 4 * Parameters(part);
   estimate.weights += value * Parameters(checkpoint.unet_weights);

@@ -37,12 +37,15 @@ struct MemoryEstimate {
   /// Of every sample that is computed at once.
   int64_t per_sample = 0;
   int64_t program = kProgram;
+  /// As asked.
+  std::string precision = "fp32";
 
   /// With microbatches of `samples`.
   int64_t Total(int64_t samples) const { return weights + samples * per_sample + program; }
   /// The largest microbatch whose total is within `bytes`, a power of two; 0: none.
   int64_t MostSamples(int64_t bytes) const;
 };
+/// The estimate for a model's configurations; no weight is read.
 MemoryEstimate EstimateMemory(const Checkpoint& checkpoint, const MemoryQuestion& question);
 
 /// "batch too large for 8.0 GB (microbatch 4 needs about 14.0 GB): try training.microbatch 1 (about

@@ -33,12 +33,12 @@ HostDevices HostDevicesOf(const Json& report, uint32_t cores) {
     const auto name = device.get<std::string>();
     if (name.starts_with("cuda:") || name.starts_with("MIG-")) host.cuda.push_back(name);
   }
-  for (const Json& gpu : report.value("gpus", Json::object())) {
-    if (gpu.is_object() && !gpu.value("bf16", true))
-      host.without_bfloat16 = gpu.value("name", "a GPU");
-    const int64_t memory = gpu.is_object() ? gpu.value("memory_bytes", int64_t{0}) : 0;
-    if (memory > 0 && (host.cuda_memory == 0 || memory < host.cuda_memory))
-      host.cuda_memory = memory;
+  const Json gpus = report.value("gpus", Json::object());
+  for (const auto& [device, gpu] : gpus.items()) {
+    if (!gpu.is_object()) continue;
+    host.gpus[device] = {.name = gpu.value("name", device),
+                         .memory = gpu.value("memory_bytes", int64_t{0}),
+                         .bfloat16 = gpu.value("bf16", true)};
   }
   host.why_no_cuda = report.value("cuda_error", "the worker names none");
   return host;
@@ -64,6 +64,24 @@ absl::StatusOr<std::vector<std::string>> PlanWorkers(const HostDevices& host,
   return devices;
 }
 
+absl::StatusOr<LocalPlan> PlanFor(const HostDevices& host, int64_t memory, const std::string& kind,
+                                  uint32_t workers, uint32_t threads) {
+  LocalPlan plan;
+  ASSIGN_OR_RETURN(plan.devices, PlanWorkers(host, kind, workers, threads));
+  if (kind != "cuda") {
+    plan.memory_each = memory / static_cast<int64_t>(std::max<size_t>(1, plan.devices.size()));
+    return plan;
+  }
+  for (const std::string& device : plan.devices) {
+    const auto gpu = host.gpus.find(device);
+    if (gpu == host.gpus.end()) continue;
+    if (!gpu->second.bfloat16) plan.without_bfloat16 = gpu->second.name;
+    if (gpu->second.memory > 0 && (plan.memory_each == 0 || gpu->second.memory < plan.memory_each))
+      plan.memory_each = gpu->second.memory;
+  }
+  return plan;
+}
+
 absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const std::string& kind,
                                            uint32_t workers, uint32_t threads) {
   HostDevices host{.cores = std::thread::hardware_concurrency()};
@@ -72,14 +90,7 @@ absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const s
     ASSIGN_OR_RETURN(const Json report, AskWorkerDoctor(programs.worker));
     host = HostDevicesOf(report, host.cores);
   }
-  LocalPlan plan;
-  ASSIGN_OR_RETURN(plan.devices, PlanWorkers(host, kind, workers, threads));
-  if (kind == "cuda") plan.without_bfloat16 = host.without_bfloat16;
-  plan.memory_each =
-      kind == "cuda"
-          ? host.cuda_memory
-          : AvailableMemory() / static_cast<int64_t>(std::max<size_t>(1, plan.devices.size()));
-  return plan;
+  return PlanFor(host, AvailableMemory(), kind, workers, threads);
 }
 
 }  // namespace neolog::cli

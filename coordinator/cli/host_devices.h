@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -20,17 +21,21 @@ struct HostDevices {
   std::vector<std::string> cuda;
   /// Why there are none.
   std::string why_no_cuda;
-  /// Bytes of the memory of the GPU that has least; 0: not known.
-  int64_t cuda_memory = 0;
-  /// A GPU that does not compute in bf16, by name; empty: all do.
-  std::string without_bfloat16;
+  /// What is known of them, by their names above.
+  struct Gpu {
+    std::string name;
+    int64_t memory = 0;  // bytes; 0: not known
+    bool bfloat16 = true;
+  };
+  std::map<std::string, Gpu> gpus;
 };
 
 /// The workers that this host gets.
 struct LocalPlan {
   /// The device of each.
   std::vector<std::string> devices;
-  /// Bytes of memory that each has: a share of the host's, or its GPU's. 0: not known.
+  /// Bytes of memory that each has: a share of the host's, or that of the GPU which has least. 0:
+  /// not known.
   int64_t memory_each = 0;
   /// A GPU among them that does not compute in bf16, by name; empty: all devices do.
   std::string without_bfloat16;
@@ -46,7 +51,11 @@ absl::StatusOr<std::vector<std::string>> PlanWorkers(const HostDevices& host,
                                                      const std::string& kind, uint32_t workers,
                                                      uint32_t threads);
 
-/// PlanWorkers for this machine. Asks the worker beside `self_path` only where GPUs are asked for.
+/// PlanWorkers with what is known of the devices chosen. `memory` is the host's, in bytes.
+absl::StatusOr<LocalPlan> PlanFor(const HostDevices& host, int64_t memory, const std::string& kind,
+                                  uint32_t workers, uint32_t threads);
+
+/// PlanFor this machine. Asks the worker beside `self_path` only where GPUs are asked for.
 absl::StatusOr<LocalPlan> PlanLocalWorkers(const std::string& self_path, const std::string& kind,
                                            uint32_t workers, uint32_t threads);
 

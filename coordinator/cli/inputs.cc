@@ -43,6 +43,10 @@ class Checker {
     CheckFormats();
     CheckWordAndPrompts();
     CheckLogDir();
+    if (spec().resources().cuda_graph() == "on" && spec().resources().device() != "cuda") {
+      Report("resources.cuda_graph",
+             "'on' needs resources.device: cuda; expected auto or off on a CPU");
+    }
     return std::move(inputs_);
   }
 

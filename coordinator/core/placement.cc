@@ -148,8 +148,9 @@ void Grow(const ClusterState& state, std::vector<std::string> idle, PlacementDec
       if (!WhyNot(team.profile, worker.info.capabilities()).empty()) continue;
       const Incarnation incarnation = IncarnationOf(worker.identity);
       if (team.barred.count(incarnation) != 0) continue;
+      // Also whether it has the kind of device, which a profile under reduce: fast does not say.
       if (std::any_of(runs.begin(), runs.end(), [&](const std::string& run) {
-            return state.runs.at(run).barred.count(incarnation) != 0;
+            return !WhyNot(state.runs.at(run), worker).empty();
           })) {
         continue;
       }
@@ -186,7 +187,9 @@ bool Compatible(const Run& a, const Run& b) {
          a.spec.model().vae() == b.spec.model().vae() &&
          a.spec.model().prediction() == b.spec.model().prediction() &&
          a.spec.data().resolution() == b.spec.data().resolution() &&
+         a.spec.model().allow_slow_attention() == b.spec.model().allow_slow_attention() &&
          a.spec.resources().device() == b.spec.resources().device() &&
+         (a.spec.resources().cuda_graph() == "on") == (b.spec.resources().cuda_graph() == "on") &&
          a.spec.resources().threads_per_worker() == b.spec.resources().threads_per_worker() &&
          a.spec.training().microbatch() == b.spec.training().microbatch() &&
          a.spec.training().reduce() == b.spec.training().reduce() && a.workers == b.workers;

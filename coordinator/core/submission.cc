@@ -128,6 +128,8 @@ std::vector<std::string> ProblemsOf(const v1::RunSpec& spec) {
            std::all_of(spec.name().begin(), spec.name().end(), IsWordCharacter) &&
            spec.name() != "." && spec.name() != "..",
        "name: may hold letters, digits, '.', '_' and '-', at most 128 of them");
+  want(spec.resources().cuda_graph() != "on" || spec.resources().device() == "cuda",
+       "resources.cuda_graph: 'on' needs resources.device: cuda; expected auto or off on a CPU");
   want(spec.word_size() == 1,
        fmt::format("word: exactly one is trained in a run, not {}", spec.word_size()));
   want(!spec.model().fingerprint().empty(), "model.fingerprint: submission did not fill it in");

@@ -118,9 +118,11 @@ absl::Status Run(const Arguments& arguments) {
     ASSIGN_OR_RETURN(const std::string payload, trainer->ComputeMicrobatches(all));
     ASSIGN_OR_RETURN(const auto steps, trainer->ApplyStep(payload));
     if (steps.at(0).refused) return neolog::Internal(steps[0].failure.message());
-    std::printf("{\"step\": %u, \"seconds\": %.4f, \"encoded\": %zu, \"loss\": %.6f}\n",
-                static_cast<unsigned>(steps[0].record.step()), SecondsSince(step_start),
-                missing.size(), steps[0].record.loss());
+    std::printf(
+        "{\"step\": %u, \"seconds\": %.4f, \"encoded\": %zu, \"loss\": %.6f, \"state\": "
+        "\"%016llx\"}\n",
+        static_cast<unsigned>(steps[0].record.step()), SecondsSince(step_start), missing.size(),
+        steps[0].record.loss(), static_cast<unsigned long long>(steps[0].record.state_hash()));
     std::fflush(stdout);
   }
   ASSIGN_OR_RETURN(const c10::Device device, neolog::torch_support::SelectDevice(arguments.device));

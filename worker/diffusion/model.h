@@ -14,6 +14,7 @@ namespace neolog::diffusion {
 
 /// The number format the frozen model computes in.
 enum class Precision { kFloat32, kBFloat16, kFloat16 };
+/// The same as a type of libtorch.
 at::ScalarType ComputeType(Precision precision);
 
 /// How the attention of the UNet is computed. kMatmul always forms the scores: memory grows with

@@ -21,10 +21,10 @@ absl::StatusOr<std::vector<int>> ParseCpuList(std::string_view list);
 absl::StatusOr<std::vector<int>> CpusNear(const std::string& bus_id,
                                           const std::string& sys = "/sys");
 
-/// The CPUs for the worker of device `index`. `near` are the CPUs near each device of the host that
-/// has a worker, in one order for all of them; devices that are near the same CPUs divide these,
-/// of which only those in `allowed` count. Empty: do not choose, because nothing is known, or a
-/// share would be less than `threads`.
+/// The CPUs for the worker of device `index`. `near` are the CPUs near each device that this
+/// process sees, in one order for all of them: `neolog` starts a worker on each. Devices that are
+/// near the same CPUs divide these, of which only those in `allowed` count. Empty: do not choose,
+/// because nothing is known, or a share would be less than `threads`.
 std::vector<int> ShareOfCpus(std::span<const std::vector<int>> near, size_t index,
                              std::span<const int> allowed, size_t threads);
 

@@ -44,7 +44,7 @@ DenoisingResult Denoise(const diffusion::Model& model, const DenoisingInput& inp
 }
 
 DenoisingResult GraphedDenoising::Run(const DenoisingInput& input) {
-  const auto [place, is_new] = recorded_.try_emplace(ShapesOf(input));
+  const auto place = recorded_.try_emplace(ShapesOf(input)).first;
   Recorded& recorded = place->second;
   DenoisingInput given = input;
   const auto from = TensorsOf(given), to = TensorsOf(recorded.input);
@@ -55,7 +55,12 @@ DenoisingResult GraphedDenoising::Run(const DenoisingInput& input) {
   }
   if (recorded.graph == nullptr) {
     std::unique_ptr<torch_support::Graph> graph = graphs_();
-    graph->Capture([&] { recorded.result = Denoise(*model_, recorded.input); });
+    try {
+      graph->Capture([&] { recorded.result = Denoise(*model_, recorded.input); });
+    } catch (...) {
+      recorded_.erase(place);
+      throw;
+    }
     recorded.graph = std::move(graph);
   }
   recorded.graph->Replay();

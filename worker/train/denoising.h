@@ -21,6 +21,7 @@ struct DenoisingInput {
   at::Tensor weights;            // [M] float32: what each sample's loss is multiplied with
 };
 
+/// What comes of it, on the model's device.
 struct DenoisingResult {
   at::Tensor losses;           // [M] float32, not multiplied with anything
   at::Tensor hidden_gradient;  // of text.hidden

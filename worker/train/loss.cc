@@ -89,7 +89,7 @@ LaunchedMicrobatch Launch(const diffusion::Model& model, const Denoiser& denoise
 }
 
 MicrobatchResult LaunchedMicrobatch::Read() const {
-  // One transfer: the only time in a step that the host waits for the device.
+  // In one transfer: the host waits for the whole step here.
   const at::Tensor both = at::cat({losses_.unsqueeze(1), gradients_}, 1).cpu();
   MicrobatchResult result;
   result.losses = both.select(1, 0).contiguous();

@@ -24,6 +24,7 @@ class LossScale {
 
   /// Whether a state may hold these numbers.
   static bool IsValid(float factor, uint32_t steps);
+  /// A scale of a state; IsValid holds.
   LossScale(float factor, uint32_t steps) : factor_(factor), steps_(steps) {}
 
   float factor() const { return factor_; }

@@ -45,7 +45,7 @@ absl::Status CheckSame(const v1::RunSpec& first, const v1::RunSpec& other) {
   if (other.training().reduce() != first.training().reduce()) setting = "training.reduce";
   if (other.training().microbatch() != first.training().microbatch())
     setting = "training.microbatch";
-  if (other.resources().cuda_graph() != first.resources().cuda_graph())
+  if ((other.resources().cuda_graph() == "on") != (first.resources().cuda_graph() == "on"))
     setting = "resources.cuda_graph";
   if (other.resources().threads_per_worker() != first.resources().threads_per_worker()) {
     setting = "resources.threads_per_worker";
@@ -141,12 +141,14 @@ absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
   resolved.memory = EstimateMemory(
       checkpoint, {.precision = precision, .side = resolved.resolution, .gpu = device != "cpu"});
   const torch_support::Capabilities here = torch_support::GetCapabilities();
-  // The kind of device, not which of a host's it is: members share posteriors by this line.
+  // Members share posteriors by this line: it says the kind of device, not which of a host's it is,
+  // and under reduce: fast nothing in which members may differ.
   const std::string kind = device == "cpu" ? device : "cuda " + profile.device();
-  resolved.numerics =
-      fmt::format("{}; {}; {}; precision {}; {} threads; attention {}", here.instruction_set,
-                  here.torch_build, kind, static_cast<int>(resolved.model.precision),
-                  resolved.threads, static_cast<int>(resolved.model.attention));
+  const std::string set = resolved.sums ? "any" : here.instruction_set,
+                    build = resolved.sums ? "any" : here.torch_build;
+  resolved.numerics = fmt::format("{}; {}; {}; precision {}; {} threads; attention {}", set, build,
+                                  kind, static_cast<int>(resolved.model.precision),
+                                  resolved.threads, static_cast<int>(resolved.model.attention));
   return resolved;
 }
 

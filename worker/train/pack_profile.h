@@ -40,10 +40,10 @@ struct PackProfile {
 
 /// Makes the choices that an assignment leaves open, the same on every worker: from its profile,
 /// its runs' settings and the configuration files of the model at `model.path`. InvalidArgument
-/// when runs of one pack differ in model, precision, resolution, threads or microbatch, or a
-/// resolution does not fit the model; FailedPrecondition when the profile was made for another
-/// instruction set or libtorch build, or attention would take the slow path on this device and a
-/// run does not allow it.
+/// when runs of one pack differ in model, precision, resolution, threads, microbatch, reduction or
+/// graph, a resolution does not fit the model, or a graph is asked for on a CPU; FailedPrecondition
+/// when the profile was made for another instruction set or libtorch build, or attention would take
+/// the slow path on this device and a run does not allow it.
 absl::StatusOr<PackProfile> ResolvePackProfile(const v1::Assignment& assignment,
                                                int default_threads, const std::string& device);
 

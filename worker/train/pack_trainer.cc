@@ -81,13 +81,15 @@ class PackTrainer : public session::Trainer {
       latents_.clear();
       return absl::OkStatus();
     }
+    graphed_.reset();  // before another model is loaded, and before other shapes come
+    // What is switched for the whole process decides which kernels the profile finds.
+    RETURN_IF_ERROR(torch_support::SetUpRuntime({options_.threads}));
     ASSIGN_OR_RETURN(profile_, ResolvePackProfile(assignment, options_.threads, options_.device));
     RETURN_IF_ERROR(torch_support::SetUpRuntime({profile_.threads}));
     const auto loaded = loaded_.Load(assignment.runs(0).spec().model(), profile_.model);
     if (!loaded.ok()) return ExplainShortage(loaded.status());
     if (*loaded) {
       latents_.clear();
-      graphed_.reset();
       spdlog::info("attention: {}", profile_.attention_kernels);
     }
     RETURN_IF_ERROR(SetUpGraph());
@@ -279,8 +281,7 @@ class PackTrainer : public session::Trainer {
 
  private:
   absl::Status SetUpGraph() {
-    if (!profile_.graph) graphed_.reset();
-    if (!profile_.graph || graphed_.has_value()) return absl::OkStatus();
+    if (!profile_.graph) return absl::OkStatus();
     ASSIGN_OR_RETURN(torch_support::GraphFactory graphs,
                      torch_support::CudaGraphs(loaded_.model().device()));
     graphed_.emplace(&loaded_.model(), std::move(graphs));
@@ -395,13 +396,18 @@ class PackTrainer : public session::Trainer {
     payload.remove_prefix(count * sizeof(float));
     return floats;
   }
+  // A peer's number; what is none counts as the most, so that it is never cast.
+  static uint32_t HalvingsOf(float number) {
+    return number >= 0 && number <= LossScale::kMostHalvings ? static_cast<uint32_t>(number)
+                                                             : LossScale::kMostHalvings;
+  }
   // Samples as payloads hold them; they point into `floats`.
   std::vector<SampleResult> SamplesOf(const PackRun& run, std::span<const float> floats) const {
     const size_t stride = FloatsPerSample(run), gradient = run.trained.rows().size();
     std::vector<SampleResult> samples;
     for (; !floats.empty(); floats = floats.subspan(stride)) {
-      samples.push_back({floats[0], floats.subspan(1, gradient),
-                         Scaled() ? static_cast<uint32_t>(floats[stride - 1]) : 0});
+      samples.push_back(
+          {floats[0], floats.subspan(1, gradient), Scaled() ? HalvingsOf(floats[stride - 1]) : 0});
     }
     return samples;
   }

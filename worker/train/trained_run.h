@@ -65,8 +65,8 @@ class TrainedRun {
   /// some of a step's samples add to it, [2 + F]: their part of the mean loss, how often their loss
   /// scale was halved, their part of the gradient.
   std::vector<float> ShareOfStep(std::span<const SampleResult> samples) const;
-  /// Takes the next step from the sum of all shares. Nothing is changed when that, or the updated
-  /// state, is not finite.
+  /// Takes the next step from the sum of all shares, [2 + F]. Nothing is changed when that, or the
+  /// updated state, is not finite.
   Outcome TakeSummedStep(std::span<const float> sum);
 
   /// The state as a serialised v1::TrainState: equal states give equal bytes. SaveState's hash is

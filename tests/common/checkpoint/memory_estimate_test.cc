@@ -74,21 +74,22 @@ TEST(MemoryEstimateTest, FollowsPrecisionAndDevice) {
 
 TEST(MemoryEstimateTest, DescribeShortage_SaysWhatToTry) {
   constexpr int64_t kGiga = 1'000'000'000;
-  const MemoryEstimate estimate{.weights = 2 * kGiga, .per_sample = 3 * kGiga, .program = 0};
-  EXPECT_EQ(
-      DescribeShortage(estimate, 8, 15 * kGiga),
-      "batch too large for 15.0 GB (microbatch 8 needs about 26.0 GB): try training.microbatch "
-      "4 (about 14.0 GB)");
+  MemoryEstimate estimate{.weights = 2 * kGiga, .per_sample = 3 * kGiga, .program = 0};
+  EXPECT_EQ(DescribeShortage(estimate, 8, 15 * kGiga),
+            "batch too large for 15.0 GB (microbatch 8 needs about 26.0 GB): try "
+            "training.microbatch 4 (about 14.0 GB)");
   EXPECT_EQ(
       DescribeShortage(estimate, 2, 4 * kGiga),
-      "batch too large for 4.0 GB (microbatch 2 needs about 8.0 GB): try model.precision bf16, "
-      "or a smaller data.resolution");
+      "batch too large for 4.0 GB (microbatch 2 needs about 8.0 GB): try model.precision bf16 "
+      "(fp16 on a GPU without it), or a smaller data.resolution");
   EXPECT_EQ(DescribeShortage(estimate, 4, 24 * kGiga),
-            "out of memory, though microbatch 4 needs about 14.0 GB of 24.0 GB: is another program "
-            "using it? If not, try training.microbatch 2 (about 8.0 GB)");
-  EXPECT_EQ(DescribeShortage(estimate, 1, 24 * kGiga),
-            "out of memory, though microbatch 1 needs about 5.0 GB of 24.0 GB: is another program "
-            "using it? If not, try model.precision bf16, or a smaller data.resolution");
+            "out of memory, though microbatch 4 needs about 14.0 GB of 24.0 GB: another program, "
+            "another worker or a CUDA graph may use it. If not, try training.microbatch 2 (about "
+            "8.0 GB)");
+  estimate.precision = "bf16";
+  EXPECT_EQ(DescribeShortage(estimate, 1, 4 * kGiga),
+            "batch too large for 4.0 GB (microbatch 1 needs about 5.0 GB): try a smaller "
+            "data.resolution");
 }
 
 TEST(MemoryEstimateTest, MostSamples_IsTheLargestPowerOfTwoThatFits) {

@@ -73,19 +73,24 @@ TEST(HostDevicesTest, MigInstances_AreDevicesOfTheirOwn) {
   EXPECT_THAT(Planned(HostDevicesOf(report, 4), "cuda", 0, 1), ElementsAre("MIG-a", "MIG-b"));
 }
 
-TEST(HostDevicesTest, Memory_IsThatOfTheGpuWithLeast_AndOnTheCpuAShareOfTheHosts) {
-  const auto report = nlohmann::ordered_json::parse(R"({"devices": ["cpu", "cuda:0", "cuda:1"],
-      "gpus": {"cuda:0": {"memory_bytes": 24000000000}, "cuda:1": {"memory_bytes": 16000000000}}})");
-  EXPECT_EQ(HostDevicesOf(report, 4).cuda_memory, 16'000'000'000);
-  EXPECT_EQ(HostDevicesOf(report, 4).without_bfloat16, "");
-  const auto older = nlohmann::ordered_json::parse(
-      R"({"devices": ["cpu", "cuda:0"], "gpus": {"cuda:0": {"name": "Tesla T4", "bf16": false}}})");
-  EXPECT_EQ(HostDevicesOf(older, 4).without_bfloat16, "Tesla T4");
-  const auto one = PlanLocalWorkers("", "cpu", 1, 1), three = PlanLocalWorkers("", "cpu", 3, 1);
-  ASSERT_OK(one);
+TEST(HostDevicesTest, Plan_KnowsMemoryAndBfloat16OfTheDevicesThatAreUsed) {
+  const HostDevices host = HostDevicesOf(
+      nlohmann::ordered_json::parse(R"({"devices": ["cpu", "cuda:0", "cuda:1"], "gpus": {
+          "cuda:0": {"name": "A100", "memory_bytes": 40000000000, "bf16": true},
+          "cuda:1": {"name": "Tesla T4", "memory_bytes": 16000000000, "bf16": false}}})"),
+      8);
+  const auto both = PlanFor(host, 0, "cuda", 0, 1), first = PlanFor(host, 0, "cuda", 1, 1);
+  ASSERT_OK(both);
+  ASSERT_OK(first);
+  EXPECT_EQ(both->memory_each, 16'000'000'000);
+  EXPECT_EQ(both->without_bfloat16, "Tesla T4");
+  EXPECT_EQ(first->memory_each, 40'000'000'000);
+  EXPECT_EQ(first->without_bfloat16, "");
+  const auto three = PlanFor(host, 24'000'000'000, "cpu", 3, 1);
   ASSERT_OK(three);
-  EXPECT_GT(three->memory_each, 0);
-  EXPECT_EQ(three->memory_each, one->memory_each / 3);
+  EXPECT_EQ(three->memory_each, 8'000'000'000);
+  EXPECT_EQ(three->without_bfloat16, "");
+  EXPECT_GT(PlanLocalWorkers("", "cpu", 1, 1).value().memory_each, 0);
 }
 
 }  // namespace

@@ -276,6 +276,44 @@ TEST_F(PlacementTest, CompatibleQueuedRuns_ShareAPack) {
   EXPECT_EQ(decision.waiting[0].run_id, "r4");
 }
 
+TEST_F(PlacementTest, RunsThatAWorkerWouldNotTrainTogether_AreNotCompatible) {
+  using Spec = v1::RunSpec;
+  const auto differs = [](void (*change)(Spec&)) {
+    coordinator::Run a = MakeRun("a", 1), b = MakeRun("b", 1);
+    change(b.spec);
+    return !Compatible(a, b);
+  };
+  EXPECT_TRUE(differs([](Spec& s) { s.mutable_resources()->set_cuda_graph("on"); }));
+  EXPECT_FALSE(differs([](Spec& s) { s.mutable_resources()->set_cuda_graph("off"); }));
+  EXPECT_TRUE(differs([](Spec& s) { s.mutable_model()->set_allow_slow_attention(true); }));
+  EXPECT_TRUE(differs([](Spec& s) { s.mutable_training()->set_reduce("fast"); }));
+}
+
+TEST_F(PlacementTest, FastTeam_GrowsByWorkersOfItsKindOfDeviceOnly) {
+  v1::RunSpec fast = MakeSpec();
+  fast.mutable_training()->set_reduce("fast");
+  AddWorker("a");
+  AddRun("r1", 0, fast);
+  const auto placed = PlaceAt(absl::Seconds(10));
+  ASSERT_EQ(placed.teams.size(), 1u);
+  Team& team = state_.teams["team-1"];
+  team.roster = FirstRoster("team-1", {MemberOf(state_.workers.at("a"))}, "formed");
+  team.profile = placed.teams[0].profile;
+  team.run_ids = {"r1"};
+  coordinator::Run& run = state_.runs.at("r1");
+  run.profile = team.profile;
+  run.team_id = "team-1";
+  run.in_team = true;
+  run.state = v1::RUN_STATE_RUNNING;
+  AddWorker("b");
+  state_.workers["b"].info.mutable_capabilities()->set_instruction_set("AVX2");
+  AddWorker("gpu");
+  state_.workers["gpu"].info.mutable_capabilities()->set_device("NVIDIA H100");
+  const auto decision = PlaceAt(absl::Seconds(20));
+  ASSERT_EQ(decision.growths.size(), 1u);
+  EXPECT_THAT(decision.growths[0].worker_ids, ElementsAre("b"));
+}
+
 TEST_F(PlacementTest, SeveralTeamsFit_RunsAreDealtOverThem) {
   for (const char* id : {"a", "b", "c", "d"}) AddWorker(id);
   for (const char* id : {"r1", "r2", "r3"}) AddRun(id, 2);
@@ -412,15 +450,16 @@ TEST(Submission, BadSpec_EveryProblemIsListed) {
   spec.mutable_data()->mutable_samples(0)->set_image_digest("nonsense");
   spec.mutable_checkpoint()->clear_log_dir();
   spec.mutable_checkpoint()->set_formats(0, "webui");
+  spec.mutable_resources()->set_cuda_graph("on");
   const auto problems = ProblemsOf(spec);
   for (const char* expected :
        {"name:", "model.precision: 'fp8' is not one of fp32, bf16", "model.fingerprint",
         "training.steps: 0 is less than 1", "training.beta1", "image_digest", "checkpoint.log_dir",
-        "checkpoint.formats[0]: 'webui'"}) {
+        "checkpoint.formats[0]: 'webui'", "resources.cuda_graph: 'on' needs"}) {
     EXPECT_THAT(problems, Contains(HasSubstr(expected)));
   }
   EXPECT_THAT(CheckSpec(spec),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("8 problems")));
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("9 problems")));
 }
 
 TEST(Submission, Formats_FitTheModelAndEachOther) {

@@ -1,4 +1,5 @@
 #include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 
@@ -29,12 +30,21 @@ class CudaGraph : public Graph {
       const c10::cuda::CUDAStreamGuard on_side(side);
       for (int i = 0; i < kWarmUps; ++i) work();
       side.synchronize();
+      // What they held would lie beside the graph's own memory.
+      c10::cuda::CUDACachingAllocator::emptyCache();
+      const auto pool = at::cuda::graph_pool_handle();
       // Other threads (NCCL's, NVML's) may call CUDA meanwhile: only this one's calls are judged.
-      graph_.capture_begin({0, 0}, cudaStreamCaptureModeThreadLocal);
-      work();
+      graph_.capture_begin(pool, cudaStreamCaptureModeThreadLocal);
+      try {
+        work();
+      } catch (...) {
+        EndFailedCapture(pool);
+        throw;
+      }
       graph_.capture_end();
     }
     side.synchronize();
+    c10::cuda::CUDACachingAllocator::emptyCache();
   }
 
   void Replay() override {
@@ -43,6 +53,17 @@ class CudaGraph : public Graph {
   }
 
  private:
+  // Neither the stream nor the allocator may stay in a capture that nobody ends.
+  void EndFailedCapture(at::cuda::MempoolId_t pool) {
+    try {
+      graph_.capture_end();
+    } catch (...) {
+      // It ends the stream's capture first, and throws when that was broken already: the
+      // allocator's part is then still to do.
+      c10::cuda::CUDACachingAllocator::endAllocateToPool(device_.index(), pool);
+    }
+  }
+
   const c10::Device device_;
   at::cuda::CUDAGraph graph_;
 };
