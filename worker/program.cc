@@ -196,12 +196,12 @@ int Doctor(bool json, const LibraryPaths& libraries) {
   const torch_support::Capabilities found = torch_support::GetCapabilities();
   nlohmann::json devices = nlohmann::json::array({"cpu"});
   const auto gpus = torch_support::CudaDeviceCount();
-  const std::vector<std::string> instances = telemetry::VisibleMigInstances(
-      telemetry::MigInstances(), std::getenv("CUDA_VISIBLE_DEVICES"));
-  if (gpus.ok() && !instances.empty()) {
+  if (gpus.ok()) {
+    const std::vector<std::string> instances = telemetry::VisibleMigInstances(
+        telemetry::MigInstances(), std::getenv("CUDA_VISIBLE_DEVICES"));
     for (const std::string& instance : instances) devices.push_back(instance);
-  } else {
-    for (int i = 0; gpus.ok() && i < *gpus; ++i) devices.push_back(fmt::format("cuda:{}", i));
+    for (int i = 0; instances.empty() && i < *gpus; ++i)
+      devices.push_back(fmt::format("cuda:{}", i));
   }
   nlohmann::json watched = nlohmann::json::object();
   for (int i = 0; gpus.ok() && i < *gpus; ++i) watched[fmt::format("cuda:{}", i)] = AskGpu(i);

@@ -4,11 +4,12 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <fstream>
-#include <numeric>
+#include <iterator>
 
 namespace neolog::host {
 namespace {

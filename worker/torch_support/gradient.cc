@@ -8,11 +8,7 @@
 namespace neolog::torch_support {
 
 at::Tensor GradientOf(const at::Tensor& loss, const at::Tensor& leaf) {
-  if (!loss.requires_grad()) return at::zeros_like(leaf);
-  const auto gradients =
-      torch::autograd::grad({loss}, {leaf}, /*grad_outputs=*/{}, /*retain_graph=*/false,
-                            /*create_graph=*/false, /*allow_unused=*/true);
-  return gradients[0].defined() ? gradients[0] : at::zeros_like(leaf);
+  return GradientThrough({loss}, {at::Tensor()}, leaf);  // of a scalar, undefined means 1
 }
 
 at::Tensor GradientThrough(at::ArrayRef<at::Tensor> outputs, at::ArrayRef<at::Tensor> of_outputs,
